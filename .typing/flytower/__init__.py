@@ -1,0 +1,1 @@
+../../flytower/__init__.py

@@ -1,0 +1,1 @@
+../../flytower/__main__.py

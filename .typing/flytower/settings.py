@@ -1,0 +1,1 @@
+../../flytower/settings.py

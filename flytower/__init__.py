@@ -1,0 +1,1 @@
+"""Flytower: a supervised actor runtime on trio that serves Flyte connectors."""

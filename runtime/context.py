@@ -1,0 +1,41 @@
+"""What a child of a supervisor is, and what it is given to run with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    import trio
+
+    from flytower.runtime.tree import Node
+
+
+class Context(Protocol):
+    """What a child sees of the system that runs it. The supervisor makes one for each incarnation."""
+
+    path: str  # "/node/gateway": unique while the child lives
+    name: str  # the last component of path
+    rng: random.Random  # the system's source of randomness; seeded in tests
+    new_id: Callable[[], str]  # the system's source of identifiers
+    stop_requested: trio.Event  # set when a graceful stop begins; the grace is running from then on
+
+    def ready(self) -> None:
+        """Say that start-up is over: the supervisor starts the next child only after this."""
+
+
+@runtime_checkable
+class Child(Protocol):
+    """Anything a supervisor can run: a service, an entity host, another supervisor.
+
+    `run` calls `context.ready()` once it is up, and returns when its work is over or soon after
+    `context.stop_requested`. When its grace ends it is cancelled. An exception is a crash.
+    """
+
+    async def run(self, context: Context) -> None:
+        """Live one incarnation."""
+
+    def inspect(self, path: str, now: float) -> Node:
+        """Describe itself, and what is below it, as data. `now` is trio's clock."""
