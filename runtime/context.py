@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     import trio
 
@@ -20,10 +21,17 @@ class Context(Protocol):
     name: str  # the last component of path
     rng: random.Random  # the system's source of randomness; seeded in tests
     new_id: Callable[[], str]  # the system's source of identifiers
+    grace: float  # seconds from `stop_requested` until it is cancelled
     stop_requested: trio.Event  # set when a graceful stop begins; the grace is running from then on
 
     def ready(self) -> None:
         """Say that start-up is over: the supervisor starts the next child only after this."""
+
+    def shielded(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:
+        """Return a scope for clean-up that cancellation does not reach for `seconds`.
+
+        Better than a shield of one's own: the supervisor cuts it short when its whole budget is used up.
+        """
 
 
 @runtime_checkable

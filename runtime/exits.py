@@ -36,6 +36,13 @@ class Exit:
         """Whether it raised."""
         return self.kind is ExitKind.CRASHED
 
+    @property
+    def cause(self) -> BaseException | None:
+        """What it raised as one exception, for `raise ... from`; None unless crashed."""
+        if len(self.errors) > 1:
+            return BaseExceptionGroup("several failed together", self.errors)
+        return self.errors[0] if self.errors else None
+
     def __str__(self) -> str:
         return f"{self.kind.value}: {self.reason}" if self.reason else self.kind.value
 

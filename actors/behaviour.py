@@ -1,0 +1,229 @@
+"""The behaviour of task entities: the thin shell between the life cycle and everything around it.
+
+Messages of the host become events of the life cycle, its abstract effects become calls of the connector, rows in the
+ledger and entries in the directory. All decisions are in `lifecycle`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+from flytower.actors.births import resume, row_of
+from flytower.actors.bulkhead import CircuitBreaker, CircuitOpen, TokenBucket
+from flytower.actors.events import (
+    Created,
+    CreateFailed,
+    DeleteFailed,
+    Draining,
+    Due,
+    Event,
+    FindFailed,
+    Forget,
+    Gone,
+    Hibernate,
+    Invoke,
+    Name,
+    NotFound,
+    Polled,
+    PollFailed,
+    Publish,
+    Record,
+    Recorded,
+    RecordFailed,
+)
+from flytower.actors.failures import Failure, FailureKind, classify
+from flytower.actors.lifecycle import step
+from flytower.actors.secrets import secrets_of
+from flytower.actors.task import Task
+from flytower.protocol.scrub import scrub
+from flytower.runtime.entity import Behaviour, Call, Raised, Returned, Stopping, TimedOut, Woke
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from flytower.actors.directory import Directory
+    from flytower.actors.ledger.service import Ledger
+    from flytower.actors.ledger.store import LedgerError
+    from flytower.actors.metrics import Metrics
+    from flytower.connectors.bound import Bound
+    from flytower.runtime.exits import Exit
+
+POLL_LANE = "poll"
+"""The lane of gets: a storm of polls delays only polls."""
+
+CONTROL_LANE = "control"
+"""The lane of creates, finds and deletes."""
+
+FAILED_BECAUSE: dict[Hashable, Callable[[Failure], Event]] = {
+    "create": CreateFailed,
+    "find": FindFailed,
+    "get": PollFailed,
+    "delete": DeleteFailed,
+}
+"""Operation -> the event that tells of its bad end."""
+
+
+class TaskBehaviour(Behaviour[Task]):
+    """What the tasks of one connector do.
+
+    Args:
+        connector: Whose tasks they are.
+        tell: Sends an event to a task of the same host.
+        directory: Where tasks are found.
+        ledger: Where tasks are written down.
+        metrics: Where calls are counted.
+    """
+
+    def __init__(
+        self,
+        connector: Bound,
+        tell: Callable[[str, Event], object],
+        directory: Directory,
+        ledger: Ledger,
+        metrics: Metrics,
+    ) -> None:
+        self._connector = connector
+        self._policy = connector.policy
+        self._tell = tell
+        self._directory = directory
+        self._ledger = ledger
+        self._metrics = metrics
+        self.breaker = CircuitBreaker()
+        self._bucket = TokenBucket(connector.policy.requests_per_second)
+
+    def transition(self, state: Task, message: object, now: float) -> tuple[Task, Sequence[object]]:
+        """Decide, by the life cycle's table."""
+        task, effects = step(state, self._event(state, message, now), now)
+        if task.freed != state.freed or task.meta is not state.meta:
+            self._directory.update(task)
+        return task, [self._call(task, effect, now) if type(effect) is Invoke else effect for effect in effects]
+
+    def begun(self, begun: tuple[Task, Sequence[object]], now: float) -> tuple[Task, Sequence[object]]:
+        """Prepare a birth (see `births`) for the host: enter the directory, and turn invocations into calls."""
+        task, effects = begun
+        self._directory.enter(task)
+        return task, [self._call(task, effect, now) if type(effect) is Invoke else effect for effect in effects]
+
+    def perform(self, key: Hashable, state: Task, effect: object) -> None:
+        """Perform what the host leaves to it."""
+        match effect:
+            case Publish(phase, resource):
+                self._directory.publish(state.id, phase, resource)
+            case Record():
+                self._ledger.record(row_of(state), partial(self._recorded, state.id, state.seq))
+            case Name(meta):
+                self._directory.name(state.id, meta)
+            case Hibernate():
+                entry = self._directory.get(state.id)
+                if entry is not None:
+                    entry.asleep = True
+            case Forget():
+                self._ledger.forget(state.id)
+            case _:
+                super().perform(key, state, effect)
+
+    def restore(self, key: Hashable) -> tuple[Task, Sequence[object]] | None:
+        """Begin again from the ledger, after a mistake of this program."""
+        row = self._ledger.store.get(str(key))
+        now = trio.current_time()
+        return None if row is None else self.begun(resume(row, self._policy, now), now)
+
+    def ended(self, key: Hashable, state: Task, exit: Exit) -> None:  # noqa: A002, ARG002 - the host's signature
+        """Take the task out of the directory."""
+        self._directory.leave(str(key))
+
+    def describe(self, state: Task) -> str:
+        """Say where the task is in its life."""
+        return state.stage.value
+
+    def _recorded(self, task_id: str, seq: int, error: LedgerError | None) -> None:
+        self._tell(task_id, Recorded(seq) if error is None else RecordFailed(seq, str(error)))
+
+    def _event(self, task: Task, message: Any, now: float) -> Event:
+        match message:
+            case Woke():
+                return Due(self._directory.demand(task.id))
+            case Returned(tag, value):
+                self.breaker.succeeded()
+                return self._success(task, tag, value)
+            case Raised(tag, _) | TimedOut(tag, _):
+                failure = classify(message)
+                if task.request is not None:
+                    failure = failure._replace(text=scrub(failure.text, secrets_of(task.request.template)))
+                return self._failure(tag, failure, now)
+            case Stopping():
+                return Draining()
+            case _:
+                event: Event = message
+                return event
+
+    def _success(self, task: Task, tag: Hashable, value: Any) -> Event:
+        if tag == "get":
+            phase, resource = value
+            return Polled(phase, resource, self._directory.demand(task.id))
+        if tag == "delete":
+            return Gone()
+        if value is None:
+            return NotFound()
+        return Created(value, self._directory.free(task.id, task.category, value))
+
+    def _failure(self, tag: Hashable, failure: Failure, now: float) -> Event:
+        if failure.kind in (FailureKind.TRANSIENT, FailureKind.TIMEOUT):
+            self.breaker.failed(now)
+        elif failure.kind is not FailureKind.LATER:
+            self.breaker.succeeded()
+        if tag == "delete" and failure.kind is FailureKind.GONE:
+            return Gone()
+        return FAILED_BECAUSE[tag](failure)
+
+    def _call(self, task: Task, invoke: Invoke, now: float) -> Call:
+        """Turn an invocation into a call of the connector, behind its rate limit and its circuit breaker."""
+        operation = invoke.operation
+        wait = self._bucket.reserve(now)
+        lane = POLL_LANE if operation == "get" else CONTROL_LANE
+        run = partial(self._run, operation, task, now + wait if wait else 0.0)
+        return Call(lane, operation, run, wait + self._timeout(operation))
+
+    def _timeout(self, operation: str) -> float:
+        policy = self._policy
+        return {
+            "create": policy.create_timeout,
+            "find": policy.get_timeout,
+            "get": policy.get_timeout,
+            "delete": policy.delete_timeout,
+        }[operation]
+
+    async def _run(self, operation: str, task: Task, not_before: float) -> object:
+        if not_before:
+            await trio.sleep_until(not_before)
+        refused = 0.0 if operation == "create" else self.breaker.refused_for(trio.current_time())
+        if refused:
+            raise CircuitOpen(f"{self._connector.name} does not answer; asked again in {refused:.0f} s", after=refused)
+        started = trio.current_time()
+        outcome = "error"
+        try:
+            result = await self._ask(operation, task)
+            outcome = "ok"
+        except trio.Cancelled:
+            outcome = "cancelled"
+            raise
+        finally:
+            self._metrics.call_finished(task.category.name, operation, outcome, trio.current_time() - started)
+        return result
+
+    async def _ask(self, operation: str, task: Task) -> object:
+        connector = self._connector
+        if operation == "create":
+            asked = task.request
+            return await connector.create(
+                asked.template, asked.output_prefix, asked.inputs, asked.task_execution_metadata, task.id
+            )
+        if operation == "find":
+            return await connector.find(task.id)
+        if operation == "get":
+            resource = await connector.get(task.meta or b"")
+            return resource.phase, bytes(resource)
+        await connector.delete(task.meta or b"")
+        return None

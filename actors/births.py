@@ -1,0 +1,146 @@
+"""The three ways in which a task's actor begins: reserved by a CreateTask, adopted from its resource_meta, resumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flytower.actors import creating
+from flytower.actors.answers import own_resource
+from flytower.actors.events import Invoke, Name, Publish
+from flytower.actors.identity import adopted_id, task_id
+from flytower.actors.ledger.row import Row
+from flytower.actors.steps import Step, record
+from flytower.actors.task import Stage, Task
+from flytower.connectors.category import TaskCategory
+from flytower.connectors.policy import Recovery
+from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest
+from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+from flytower.runtime.entity import Wake
+
+if TYPE_CHECKING:
+    from flytower.actors.identity import Identity
+    from flytower.connectors.policy import Policy
+
+
+def reserve(
+    category: TaskCategory,
+    policy: Policy,
+    identity: Identity,
+    generation: int,
+    fingerprint: str,
+    request: CreateTaskRequest,
+) -> Step:
+    """Begin a task whose job is yet to be created: the intent goes into the ledger first."""
+    task = Task(
+        id=task_id(identity.key, generation),
+        category=category,
+        policy=policy,
+        stage=Stage.RESERVED,
+        key=identity.key,
+        generation=generation,
+        place=identity.place,
+        attempt=identity.attempt,
+        fingerprint=fingerprint,
+        request=request,
+    )
+    return record(task)
+
+
+def adopt(category: TaskCategory, policy: Policy, meta: bytes, now: float) -> Step:
+    """Begin a task that is known by its resource_meta only (created by another server, or before a ledger was lost)."""
+    task = _adopted(category, policy, meta)._replace(
+        stage=Stage.LIVE, interval=policy.poll_minimum, polled_at=now, calling=True
+    )
+    task, effects = record(task)
+    return task, [Name(meta), *effects, Invoke("get")]
+
+
+def adopt_to_delete(category: TaskCategory, policy: Policy, meta: bytes) -> Step:
+    """Begin a task that is known by its resource_meta only, and is to be deleted."""
+    task, effects = record(_adopted(category, policy, meta)._replace(stage=Stage.DELETING, wish=True))
+    return task, [Name(meta), *effects]
+
+
+def resume(row: Row, policy: Policy, now: float) -> Step:
+    """Begin a task again from its row: after a restart of the server, or of its actor."""
+    task = _from_row(row, policy)
+    effects: list[object] = []
+    if task.name:
+        effects.append(Name(task.name))
+    if task.phase is not Phase.UNDEFINED:
+        effects.append(Publish(task.phase, row.resource or own_resource(task.phase, "The server has restarted.")))
+    task, more = _go_on(task, now)
+    return task, [*effects, *more]
+
+
+def row_of(task: Task) -> Row:
+    """Return the durable part of a task."""
+    repeatable = task.request is not None and task.policy.recovery is not Recovery.NEITHER
+    return Row(
+        id=task.id,
+        seq=task.seq,
+        category_name=task.category.name,
+        category_version=task.category.version,
+        stage=task.stage.value,
+        key=task.key,
+        generation=task.generation,
+        place=task.place,
+        attempt=task.attempt,
+        fingerprint=task.fingerprint,
+        request=bytes(task.request) if repeatable else b"",
+        meta=task.meta,
+        name=task.name,
+        phase=int(task.phase),
+        resource=task.resource,
+        wish=task.wish,
+        verdict=task.verdict,
+    )
+
+
+def _adopted(category: TaskCategory, policy: Policy, meta: bytes) -> Task:
+    return Task(id=adopted_id(category, meta), category=category, policy=policy, stage=Stage.LIVE, meta=meta, name=meta)
+
+
+def _go_on(task: Task, now: float) -> Step:
+    """Take up each stage where it was left."""
+    if task.stage in (Stage.RESERVED, Stage.CREATING):
+        if task.meta is None:
+            return creating.recover(task._replace(stage=Stage.CREATING), now)
+        # create has returned, and just the reply is missing
+        task = task._replace(stage=Stage.DELETING if task.wish else Stage.LIVE, live_at=now)
+    if task.stage is Stage.LIVE:
+        return task, [_spread(task)]
+    if task.stage is Stage.DELETING:
+        return task._replace(calling=True), [Invoke("delete")]
+    if task.stage is Stage.UNKNOWN:
+        return task, []
+    return task, [Wake(task.policy.retention)]
+
+
+def _spread(task: Task) -> Wake:
+    """Poll within one interval from now, at a random moment: thousands of tasks are resumed at once."""
+    return Wake(0.0, task.policy.poll_maximum)
+
+
+def _from_row(row: Row, policy: Policy) -> Task:
+    return Task(
+        id=row.id,
+        category=TaskCategory(row.category_name, row.category_version),
+        policy=policy,
+        stage=Stage(row.stage),
+        key=row.key,
+        generation=row.generation,
+        place=row.place,
+        attempt=row.attempt,
+        fingerprint=row.fingerprint,
+        request=CreateTaskRequest.parse(row.request) if row.request else None,
+        seq=row.seq,
+        durable=row.seq,
+        meta=row.meta,
+        name=row.name,
+        phase=Phase(row.phase),
+        resource=row.resource,
+        interval=policy.poll_minimum,
+        wish=row.wish,
+        verdict=row.verdict,
+    )

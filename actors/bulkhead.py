@@ -1,0 +1,83 @@
+"""What keeps one external system's trouble from spreading: a rate limit and a circuit breaker for each connector."""
+
+from __future__ import annotations
+
+from flytower.connectors.errors import RetryLater
+
+BREAKER_FAILURES = 5
+"""More failures in a row than this open the circuit: fewer are an ordinary hiccup (Temporal's figure)."""
+
+BREAKER_SECONDS = 30.0
+"""How long an open circuit lets nothing through before one call may try: a restart of most services."""
+
+BURST_SECONDS = 1.0
+"""Calls that a rate limit lets through at once after a pause, in seconds of its rate."""
+
+
+class CircuitOpen(RetryLater):
+    """The connector's external system has failed too often in a row: it was not asked."""
+
+
+class TokenBucket:
+    """Spreads calls to a rate: each reservation names the instant at which its call may start.
+
+    Args:
+        rate: Calls per second; None for no limit.
+    """
+
+    def __init__(self, rate: float | None) -> None:
+        self.rate = rate
+        self._burst = BURST_SECONDS
+        self._next = float("-inf")  # when the next token falls due
+
+    def reserve(self, now: float) -> float:
+        """Take one token; return the seconds to wait before it may be used."""
+        if self.rate is None:
+            return 0.0
+        self._next = max(self._next, now - self._burst) + 1.0 / self.rate
+        return max(0.0, self._next - now)
+
+
+class CircuitBreaker:
+    """Stops asking an external system that does not answer.
+
+    Closed until more than `failures` calls in a row have failed; then open for `seconds`, in which every call is
+    refused; then half-open: one call may try, and its outcome closes or opens the circuit again.
+
+    Args:
+        failures: Failures in a row that are borne.
+        seconds: How long it stays open.
+    """
+
+    def __init__(self, failures: int = BREAKER_FAILURES, seconds: float = BREAKER_SECONDS) -> None:
+        self._limit = failures
+        self._seconds = seconds
+        self._failures = 0
+        self._open_until = float("-inf")
+
+    @property
+    def state(self) -> str:
+        """One word for the tree."""
+        return "closed" if self._failures <= self._limit else "open"
+
+    def refused_for(self, now: float) -> float:
+        """Return the seconds for which calls are refused; 0.0 lets this one through.
+
+        Raises: nothing. A call that is let through while the circuit is half-open keeps the others out meanwhile.
+        """
+        if self._failures <= self._limit:
+            return 0.0
+        if now < self._open_until:
+            return self._open_until - now
+        self._open_until = now + self._seconds
+        return 0.0
+
+    def succeeded(self) -> None:
+        """Note that the external system answered, be it with a refusal."""
+        self._failures = 0
+
+    def failed(self, now: float) -> None:
+        """Note that it did not."""
+        self._failures += 1
+        if self._failures > self._limit:
+            self._open_until = now + self._seconds

@@ -1,0 +1,142 @@
+"""The supervisor of one connector's tasks: its workers, its limits, and the entities that are its jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+from flytower.actors.behaviour import CONTROL_LANE, POLL_LANE, TaskBehaviour
+from flytower.actors.births import adopt, adopt_to_delete, reserve, resume
+from flytower.actors.passage import Passage
+from flytower.runtime.exits import stopped
+from flytower.runtime.host import EntityHost
+from flytower.runtime.host_errors import EntityGone
+from flytower.runtime.lanes import Lane
+from flytower.runtime.tree import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from flytower.actors.directory import Directory
+    from flytower.actors.events import Event
+    from flytower.actors.identity import Identity
+    from flytower.actors.ledger.service import Ledger
+    from flytower.actors.metrics import Metrics
+    from flytower.actors.task import Task
+    from flytower.connectors.bound import Bound
+    from flytower.connectors.category import TaskCategory
+    from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest
+    from flytower.runtime.context import Context
+    from flytower.runtime.promise import Promise
+    from flytower.runtime.timers import Timers
+
+log = structlog.get_logger(__name__)
+
+TASKS = 200_000
+"""Tasks of one connector at once: some 300 MiB of records; more is a runaway client, and is refused."""
+
+
+class ConnectorHost:
+    """Runs the tasks of one connector; a child of the supervisor of all connectors.
+
+    One of these is made for each incarnation: it resumes from the ledger what belongs to its connector.
+
+    Args:
+        connector: Whose tasks they are.
+        timers: The node's timers.
+        directory: Where the node's tasks are found.
+        ledger: Where they are written down.
+        metrics: Where calls are counted.
+        hosts: Where the gateway finds it by its category, as long as it runs.
+        limit: Tasks at once.
+    """
+
+    def __init__(
+        self,
+        connector: Bound,
+        timers: Timers,
+        directory: Directory,
+        ledger: Ledger,
+        metrics: Metrics,
+        hosts: dict[TaskCategory, ConnectorHost],
+        limit: int = TASKS,
+    ) -> None:
+        self.connector = connector
+        self._hosts = hosts
+        self.passage = Passage(connector, metrics)
+        self._ledger = ledger
+        self._behaviour = TaskBehaviour(connector, self.tell, directory, ledger, metrics)
+        concurrency = connector.policy.concurrency
+        self._lanes = [Lane(POLL_LANE, concurrency), Lane(CONTROL_LANE, concurrency)]
+        self._host = EntityHost(connector.name, self._behaviour, timers, self._lanes, limit=limit)
+
+    async def run(self, context: Context) -> None:
+        """Resume what the ledger has, then live until the stop."""
+        resumed = self.resume_orphans()
+        if resumed:
+            log.info("tasks resumed", connector=self.connector.name, tasks=resumed)
+        self._hosts[self.connector.category] = self
+        try:
+            await self._host.run(context)
+        finally:
+            del self._hosts[self.connector.category]
+
+    def inspect(self, path: str, now: float) -> Node:
+        """Describe itself, its tasks included."""
+        node = self._host.inspect(path, now)
+        state = f"{node.state}, circuit {self._behaviour.breaker.state}"
+        return Node(path, "ConnectorHost", state, node.mailbox, node.restarts, node.age, node.children)
+
+    def reserve(self, identity: Identity, generation: int, fingerprint: str, request: CreateTaskRequest) -> str:
+        """Give birth to a task that is to be created; returns its id.
+
+        Raises:
+            HostError: There is no room for it.
+        """
+        category, policy = self.connector.category, self.connector.policy
+        return self._start(reserve(category, policy, identity, generation, fingerprint, request))
+
+    def adopt(self, meta: bytes) -> str:
+        """Give birth to a task that is known by its resource_meta only; returns its id."""
+        return self._start(adopt(self.connector.category, self.connector.policy, meta, trio.current_time()))
+
+    def adopt_to_delete(self, meta: bytes) -> str:
+        """Give birth to a task that is known by its resource_meta only, and is to be deleted; returns its id."""
+        return self._start(adopt_to_delete(self.connector.category, self.connector.policy, meta))
+
+    def tell(self, task_id: str, event: Event) -> bool:
+        """Send an event to a task; False when there is none of that id."""
+        return self._host.tell(task_id, event)
+
+    def ask(self, task_id: str, make_event: Callable[[Promise[bytes]], Event], promise: Promise[bytes]) -> None:
+        """Send an event that is to be answered; the promise fails if the task ends without doing so."""
+        self._host.ask(task_id, make_event, promise)
+
+    def state(self, task_id: str) -> Task:
+        """Return the record of a task.
+
+        Raises:
+            EntityGone: There is none of that id.
+        """
+        if not self._host.has(task_id):
+            raise EntityGone(task_id, stopped("not on this node"))
+        return self._host.state(task_id)
+
+    def resume_orphans(self) -> int:
+        """Give an actor to each task of this connector that the ledger has, and that has none; returns how many."""
+        category, now = self.connector.category, trio.current_time()
+        rows = [
+            row
+            for row in self._ledger.store.rows()
+            if (row.category_name, row.category_version) == (category.name, category.version)
+            and not self._host.has(row.id)
+        ]
+        for row in rows:
+            self._start(resume(row, self.connector.policy, now))
+        return len(rows)
+
+    def _start(self, begun: tuple[Task, Sequence[object]]) -> str:
+        task, effects = self._behaviour.begun(begun, trio.current_time())
+        self._host.start(task.id, task, effects)
+        return task.id

@@ -1,0 +1,202 @@
+"""RESERVED and CREATING: from the intent to a job that is known by its resource_meta."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flytower.actors.answers import own_resource
+from flytower.actors.events import Forget, Invoke, Name
+from flytower.actors.failures import FailureKind
+from flytower.actors.identity import encode_reference
+from flytower.actors.refusals import create_failed, deleted_meanwhile, ledger_unavailable
+from flytower.actors.steps import LEDGER_RETRY, Step, confirm_deletes, finish, keep, publish, rearm, record, wish
+from flytower.actors.task import Stage, Task
+from flytower.connectors.policy import Recovery
+from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+from flytower.runtime.entity import End, Refuse, Reply, Wake
+
+if TYPE_CHECKING:
+    from flytower.actors.events import (
+        Created,
+        CreateFailed,
+        DeleteAsked,
+        Due,
+        FindFailed,
+        NotFound,
+        Recorded,
+        RecordFailed,
+        Superseded,
+    )
+
+CREATE_ATTEMPTS = 5
+"""How often create (with its token) or find is called for one job before nobody can say whether it exists."""
+
+FIND_RETRY = 5.0
+"""Seconds between two looks for a job whose create broke off; it covers most systems' listing delay."""
+
+
+def intended(task: Task, event: Recorded, now: float) -> Step:
+    """RESERVED, and the intent is durable: create, unless somebody wanted it deleted before."""
+    task = task._replace(durable=event.seq)
+    if task.durable < task.seq:
+        return keep(task)
+    if task.wish:
+        return _never_created(task)
+    task = task._replace(stage=Stage.CREATING, attempts=1)
+    return task, [Invoke("create"), rearm(task, now)]
+
+
+def intent_refused(task: Task, event: RecordFailed, _now: float) -> Step:
+    """RESERVED, and the ledger cannot take the intent: nothing was begun, so nothing is kept."""
+    error = ledger_unavailable(task, event.reason)
+    return task, [*_refuse_all(task, error), *(Refuse(promise, error) for promise in task.deleters), End()]
+
+
+def create_due(task: Task, _event: Due, now: float) -> Step:
+    """CREATING, and some answer or another try is due."""
+    task, effects = _answer_provisionally(task, now)
+    if task.retry_at and now >= task.retry_at:
+        task = task._replace(retry_at=0.0)
+        if task.meta is None:
+            effects.append(Invoke("find"))
+        else:
+            task, again = record(task)
+            effects += again
+    return task, [*effects, rearm(task, now)]
+
+
+def created(task: Task, event: Created, _now: float) -> Step:
+    """CREATING, and the connector has given the job's resource_meta: into the ledger with it, then reply."""
+    name = task.name or (event.meta if event.unique else encode_reference(task.id))
+    task, recorded = record(task._replace(meta=event.meta, name=name, request=None))
+    return task, [Name(name), *recorded]
+
+
+def create_recorded(task: Task, event: Recorded, now: float) -> Step:
+    """CREATING, and the ledger has caught up: when it has the job's meta, the job is owned."""
+    task = task._replace(durable=event.seq)
+    if task.durable < task.seq:
+        return keep(task)
+    task, confirmed = confirm_deletes(task)
+    if task.meta is None:
+        return task, confirmed
+    effects: list[object] = [*confirmed, *(Reply(waiter.promise, task.name) for waiter in task.waiters)]
+    task = task._replace(waiters=(), attempts=0, live_at=now, calling=True)
+    if task.wish:
+        return task._replace(stage=Stage.DELETING), [*effects, Invoke("delete"), rearm(task, now)]
+    task = task._replace(stage=Stage.LIVE, interval=task.policy.poll_minimum, polled_at=now)
+    return task, [*effects, Invoke("get"), rearm(task, now)]
+
+
+def create_record_failed(task: Task, event: RecordFailed, now: float) -> Step:
+    """CREATING, and the ledger cannot take a change: the job's meta is held in memory, and sent again."""
+    error = ledger_unavailable(task, event.reason)
+    effects: list[object] = [Refuse(promise, error) for promise in task.deleters]
+    task = task._replace(deleters=())
+    if task.meta is not None:
+        task = task._replace(retry_at=now + LEDGER_RETRY)
+    return task, [*effects, rearm(task, now)]
+
+
+def create_refused(task: Task, event: CreateFailed, now: float) -> Step:
+    """CREATING, and create raised: there is no job. Without an answer in time, there may be one."""
+    if event.failure.kind is FailureKind.TIMEOUT:
+        return recover(task, now)
+    if task.wish:
+        return _never_created(task)
+    if task.name:
+        return finish(
+            task,
+            Phase.RETRYABLE_FAILED,
+            own_resource(Phase.RETRYABLE_FAILED, f"The job could not be created: {event.failure.text}"),
+        )
+    error = create_failed(task, event.failure.text)
+    return task, [*_refuse_all(task, error), Forget(), End()]
+
+
+def recover(task: Task, now: float) -> Step:
+    """CREATING, and nobody knows whether the job exists: do what the connector's author declared to be safe."""
+    if task.attempts < CREATE_ATTEMPTS:
+        task = task._replace(attempts=task.attempts + 1)
+        if task.policy.recovery is Recovery.TOKEN and task.request is not None:
+            return task, [Invoke("create"), rearm(task, now)]
+        if task.policy.recovery is Recovery.FIND:
+            return task, [Invoke("find"), rearm(task, now)]
+    return _unknown(task)
+
+
+def not_found(task: Task, _event: NotFound, now: float) -> Step:
+    """CREATING, and find has looked: the job is not there, so it may be created."""
+    if task.wish:
+        return _never_created(task)
+    if task.request is None or task.attempts >= CREATE_ATTEMPTS:
+        return _unknown(task)
+    task = task._replace(attempts=task.attempts + 1)
+    return task, [Invoke("create"), rearm(task, now)]
+
+
+def find_failed(task: Task, _event: FindFailed, now: float) -> Step:
+    """CREATING, and find could not look: look again later, a bounded number of times."""
+    if task.attempts >= CREATE_ATTEMPTS:
+        return _unknown(task)
+    task = task._replace(attempts=task.attempts + 1, retry_at=now + FIND_RETRY)
+    return task, [rearm(task, now)]
+
+
+def wish_early(task: Task, event: DeleteAsked, _now: float) -> Step:
+    """RESERVED or CREATING, and somebody wants it deleted: the create goes on, and its job is deleted after it."""
+    return wish(task, event)
+
+
+def superseded_early(task: Task, event: Superseded, _now: float) -> Step:
+    """RESERVED or CREATING, and a later attempt is there: nobody waits for this one unless somebody has read it."""
+    return keep(task) if event.read or task.wish else record(task._replace(wish=True))
+
+
+def _answer_provisionally(task: Task, now: float) -> Step:
+    """Name the reservation to those whose deadline is near: a slow create neither fails the task nor leaks a job."""
+    due = [waiter for waiter in task.waiters if waiter.answer_by <= now]
+    if not due:
+        return keep(task)
+    effects: list[object] = []
+    if not task.name:
+        task = task._replace(name=encode_reference(task.id))
+        effects.append(Name(task.name))
+        text = "The job is being created; its external system has not answered yet."
+        task, published = publish(task, Phase.INITIALIZING, own_resource(Phase.INITIALIZING, text))
+        task, recorded = record(task)
+        effects += [*published, *recorded]
+    task = task._replace(waiters=tuple(waiter for waiter in task.waiters if waiter.answer_by > now))
+    return task, [*effects, *(Reply(waiter.promise, task.name) for waiter in due)]
+
+
+def _never_created(task: Task) -> Step:
+    """Deleted before there was a job."""
+    effects = _refuse_all(task, deleted_meanwhile(task))
+    task, confirmed = confirm_deletes(task._replace(stage=Stage.DELETED, waiters=(), request=None, wish=True))
+    task, published = publish(
+        task, Phase.ABORTED, own_resource(Phase.ABORTED, "The task was deleted before its job was created.")
+    )
+    task, recorded = record(task)
+    return task, [*effects, *confirmed, *published, *recorded, Wake(task.policy.retention)]
+
+
+def _unknown(task: Task) -> Step:
+    """Neither created again nor polled: a second job would be worse than a failed task."""
+    effects: list[object] = []
+    name = task.name or encode_reference(task.id)
+    if not task.name:
+        effects.append(Name(name))
+    effects += [Reply(waiter.promise, name) for waiter in task.waiters]
+    task = task._replace(stage=Stage.UNKNOWN, name=name, waiters=(), request=None, retry_at=0.0)
+    text = (
+        "The create of this job broke off, and its connector can neither repeat nor find it: the job may exist or not. "
+        "It is not created a second time. Look in the external system, then delete the task."
+    )
+    task, published = publish(task, Phase.FAILED, own_resource(Phase.FAILED, text))
+    task, recorded = record(task._replace(resource=own_resource(Phase.FAILED, text)))
+    return task, [*effects, *published, *recorded]
+
+
+def _refuse_all(task: Task, error: Exception) -> list[object]:
+    return [Refuse(waiter.promise, error) for waiter in task.waiters]

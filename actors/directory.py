@@ -1,0 +1,144 @@
+"""Where a task is found: by its id, by the resource_meta it answers to, by its key, by its place.
+
+One object for the whole node. Task behaviours write it as they perform effects, the gateway reads it between two
+frames; both run on the event loop's thread, and nothing here awaits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import trio
+from flytower.actors.answers import Published, response
+from flytower.actors.events import Demand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flytower.actors.task import Task
+    from flytower.connectors.category import TaskCategory
+    from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+
+
+class Entry(Published):
+    """What is known about one task outside of its actor.
+
+    Args:
+        task: The record as it was when the actor was born; only what never changes is read from it.
+        now: Trio's clock.
+    """
+
+    __slots__ = ("attempt", "category", "freed", "generation", "key", "meta", "names", "place")
+
+    def __init__(self, task: Task, now: float) -> None:
+        super().__init__(task.id, now)
+        self.category = task.category
+        self.key = task.key
+        self.generation = task.generation
+        self.place = task.place
+        self.attempt = task.attempt
+        self.freed = task.freed
+        self.meta = task.meta
+        self.names: tuple[bytes, ...] = ()
+
+
+class Directory:
+    """All tasks that live on this node.
+
+    Args:
+        retired: Called with the id of each task whose entry goes.
+    """
+
+    def __init__(self, retired: Callable[[str], object] | None = None) -> None:
+        self._entries: dict[str, Entry] = {}  # by task id; the owner of all below
+        self._names: dict[tuple[TaskCategory, bytes], Entry] = {}  # each name of each entry
+        self._current: dict[str, Entry] = {}  # by key: the entry of the highest generation
+        self._places: dict[str, list[Entry]] = {}  # entries with that place, in order of arrival
+        self._retired = retired
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def enter(self, task: Task) -> Entry:
+        """Make the entry of a task whose actor is being born; an actor that is restarted keeps its entry."""
+        entry = self._entries.get(task.id)
+        if entry is not None:
+            return entry
+        entry = self._entries[task.id] = Entry(task, trio.current_time())
+        if task.key:
+            current = self._current.get(task.key)
+            if current is None or current.generation < task.generation:
+                self._current[task.key] = entry
+        if task.place:
+            self._places.setdefault(task.place, []).append(entry)
+        return entry
+
+    def leave(self, task_id: str) -> None:
+        """Take a task out: from now on it is unknown here."""
+        entry = self._entries.pop(task_id, None)
+        if entry is None:
+            return
+        for name in entry.names:
+            if self._names.get((entry.category, name)) is entry:
+                del self._names[entry.category, name]
+        if self._current.get(entry.key) is entry:
+            del self._current[entry.key]
+        if entry.place:
+            attempts = self._places[entry.place]
+            attempts.remove(entry)
+            if not attempts:
+                del self._places[entry.place]
+        if self._retired is not None:
+            self._retired(task_id)
+
+    def get(self, task_id: str) -> Entry | None:
+        """Return the entry of a task, or None."""
+        return self._entries.get(task_id)
+
+    def named(self, category: TaskCategory, meta: bytes) -> Entry | None:
+        """Return the entry that answers to a resource_meta, or None."""
+        return self._names.get((category, meta))
+
+    def current(self, key: str) -> Entry | None:
+        """Return the entry of the latest generation under a key, or None."""
+        return self._current.get(key)
+
+    def earlier(self, entry: Entry) -> list[Entry]:
+        """Return the entries of earlier attempts at the same place."""
+        return [other for other in self._places.get(entry.place, ()) if other.attempt < entry.attempt]
+
+    def free(self, task_id: str, category: TaskCategory, meta: bytes) -> bool:
+        """Whether no other task that may still be asked for answers to this resource_meta."""
+        entry = self._names.get((category, meta))
+        return entry is None or entry.task == task_id or entry.freed
+
+    def name(self, task_id: str, meta: bytes) -> None:
+        """Have a task answer to a resource_meta."""
+        entry = self._entries[task_id]
+        self._names[entry.category, meta] = entry
+        entry.names = (*entry.names, meta)
+
+    def publish(self, task_id: str, phase: Phase, resource: bytes) -> None:
+        """Make an encoded Resource the answer of a task."""
+        entry = self._entries[task_id]
+        entry.answer = response(resource)
+        entry.phase = phase
+
+    def update(self, task: Task) -> None:
+        """Note what of a task's record matters to others."""
+        entry = self._entries[task.id]
+        entry.freed = task.freed
+        entry.meta = task.meta
+
+    def demand(self, task_id: str) -> Demand:
+        """Return how a task is read."""
+        entry = self._entries[task_id]
+        return Demand(entry.read_at, entry.read_gap)
+
+    def census(self) -> Counter[tuple[str, str]]:
+        """Count the tasks by type and phase (or "CREATING" before the first answer)."""
+        return Counter(
+            (entry.category.name, "CREATING" if entry.phase is None else str(entry.phase.name))
+            for entry in self._entries.values()
+        )

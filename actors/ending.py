@@ -1,0 +1,158 @@
+"""FINISHED, DELETING, DELETED and UNKNOWN: how a task's life ends, and what is still asked of it then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flytower.actors.answers import own_resource
+from flytower.actors.events import Invoke
+from flytower.actors.refusals import ledger_unavailable
+from flytower.actors.steps import (
+    DELETE_BACKOFF_FACTOR,
+    LEDGER_RETRY,
+    Step,
+    confirm_deletes,
+    finish,
+    is_over,
+    keep,
+    publish,
+    record,
+    wake_in,
+    wish,
+)
+from flytower.actors.steps import forget as forget_task
+from flytower.actors.task import Stage, Task
+from flytower.protocol.generated.flyteidl.admin import Resource
+from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+from flytower.runtime.entity import Refuse, Reply, Wake
+
+if TYPE_CHECKING:
+    from flytower.actors.events import DeleteAsked, DeleteFailed, Due, Event, Gone, ReadAsked, Recorded, RecordFailed
+
+
+def ignore(task: Task, _event: Event, _now: float) -> Step:
+    """Nothing follows from this here; the row in the table says that it may happen."""
+    return keep(task)
+
+
+def recorded(task: Task, event: Recorded, _now: float) -> Step:
+    """The ledger has caught up: answer the deletes that waited for it."""
+    task = task._replace(durable=event.seq)
+    return confirm_deletes(task) if task.durable >= task.seq else keep(task)
+
+
+def record_failed(task: Task, event: RecordFailed, _now: float) -> Step:
+    """The ledger has not taken a change; the next one carries all there is. Only who waits for it is refused."""
+    error = ledger_unavailable(task, event.reason)
+    return task._replace(deleters=()), [Refuse(promise, error) for promise in task.deleters]
+
+
+def retention_over(task: Task, _event: Due, _now: float) -> Step:
+    """Nobody is expected to ask for it any more."""
+    return forget_task(task)
+
+
+def delete_finished(task: Task, event: DeleteAsked, _now: float) -> Step:
+    """A DeleteTask after the end: it frees the key. The connector hears of it only if its author asked for that.
+
+    Flyte 2 deletes every finished task an hour later: a connector that deploys endpoints would tear down good ones.
+    """
+    stage = Stage.DELETING if task.policy.delete_after_finish else Stage.DELETED
+    return wish(task._replace(stage=stage, failures=0), event)
+
+
+def delete_recorded(task: Task, event: Recorded, _now: float) -> Step:
+    """DELETING, and the ledger has the wish: answer, and begin (or go on)."""
+    task = task._replace(durable=event.seq)
+    if task.durable < task.seq:
+        return keep(task)
+    task, effects = confirm_deletes(task)
+    return _delete(task, effects)
+
+
+def delete_record_failed(task: Task, event: RecordFailed, now: float) -> Step:
+    """DELETING, and the ledger has not taken the wish: say so, send it again, and delete all the same."""
+    error = ledger_unavailable(task, event.reason)
+    effects: list[object] = [Refuse(promise, error) for promise in task.deleters]
+    task = task._replace(deleters=(), retry_at=now + LEDGER_RETRY)
+    task, deleting = _delete(task, effects)
+    return task, [*deleting, Wake(LEDGER_RETRY)]
+
+
+def delete_due(task: Task, _event: Due, _now: float) -> Step:
+    """DELETING, and the next try is due; what the ledger has not taken goes with it."""
+    effects: list[object] = []
+    if task.retry_at:
+        task, effects = record(task._replace(retry_at=0.0))
+    return _delete(task, effects)
+
+
+def delete_again(task: Task, event: DeleteAsked, _now: float) -> Step:
+    """DELETING, and asked again: one wish is enough."""
+    if not task.wish:
+        return wish(task, event)
+    if event.promise is None:
+        return keep(task)
+    if task.durable >= task.seq:
+        return task, [Reply(event.promise, b"")]
+    return task._replace(deleters=(*task.deleters, event.promise)), []
+
+
+def gone(task: Task, _event: Gone, _now: float) -> Step:
+    """DELETING, and the external system has no such job any more."""
+    task = task._replace(calling=False, failures=0, retry_at=0.0)
+    if task.verdict and not task.wish:
+        return finish(task, _phase_of(task.verdict), task.verdict)
+    effects: list[object] = []
+    if not is_over(task):
+        resource = task.verdict or own_resource(Phase.ABORTED, "The task was deleted.")
+        task, effects = publish(task, _phase_of(resource), resource)
+    task, written = record(task._replace(stage=Stage.DELETED, request=None))
+    return task, [*effects, *written, Wake(task.policy.retention)]
+
+
+def delete_failed(task: Task, event: DeleteFailed, _now: float) -> Step:
+    """DELETING, and the external system did not do it: again, with backoff, until it does."""
+    policy, failure = task.policy, event.failure
+    pause = min(policy.delete_maximum, policy.delete_minimum * DELETE_BACKOFF_FACTOR**task.failures)
+    task = task._replace(calling=False, failures=min(task.failures + 1, MAX_COUNTED_FAILURES))
+    effects: list[object] = []
+    if task.verdict and not is_over(task):
+        task, effects = publish(task, _phase_of(task.verdict), task.verdict)
+    return task, [*effects, wake_in(max(pause, failure.after))]
+
+
+def read_deleting(task: Task, event: ReadAsked, _now: float) -> Step:
+    """DELETING, and read although nothing was ever published."""
+    resource = own_resource(Phase.RUNNING, "The task is being deleted.")
+    task, effects = publish(task._replace(readers=(*task.readers, event.promise)), Phase.RUNNING, resource)
+    return task, effects
+
+
+def delete_confirmed(task: Task, event: DeleteAsked, _now: float) -> Step:
+    """DELETED, and asked again."""
+    if event.promise is None:
+        return keep(task)
+    if task.durable >= task.seq:
+        return task, [Reply(event.promise, b"")]
+    return task._replace(deleters=(*task.deleters, event.promise)), []
+
+
+def delete_unknown(task: Task, event: DeleteAsked, _now: float) -> Step:
+    """UNKNOWN, and somebody has looked after it: the key is free again."""
+    task, effects = wish(task._replace(stage=Stage.DELETED), event)
+    return task, [*effects, Wake(task.policy.retention)]
+
+
+MAX_COUNTED_FAILURES = 64
+"""The backoff has long reached its maximum by then, and 2.0 ** n is still a float."""
+
+
+def _delete(task: Task, effects: list[object]) -> Step:
+    if task.calling:
+        return task, effects
+    return task._replace(calling=True), [*effects, Invoke("delete")]
+
+
+def _phase_of(resource: bytes) -> Phase:
+    return Resource.parse(resource).phase

@@ -1,0 +1,57 @@
+"""What a failed call of a connector means, as a value that the life cycle can decide on."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from flytower.connectors.errors import JobNotFound, PermanentFailure, RetryLater
+from flytower.runtime.entity import Raised, TimedOut
+
+MAX_TEXT = 1000
+"""Characters of a connector's message that are kept: it travels in gRPC trailers and in Flyte's status (8 kB)."""
+
+
+class FailureKind(Enum):
+    """What can be done about it."""
+
+    TRANSIENT = "transient"  # try again with backoff: what everything is that does not say otherwise
+    LATER = "later"  # the external system said when to come back
+    GONE = "gone"  # the external system does not know the job
+    PERMANENT = "permanent"  # no further call can help
+    TIMEOUT = "timeout"  # no answer in time: whatever was asked may have happened all the same
+
+
+class Failure(NamedTuple):
+    """One failed call.
+
+    Args:
+        kind: What can be done about it.
+        text: What happened, for a human, without secrets and of bounded length.
+        after: Seconds before which the external system does not want to be asked again.
+    """
+
+    kind: FailureKind
+    text: str
+    after: float = 0.0
+
+
+def classify(outcome: Raised | TimedOut) -> Failure:
+    """Say what a call's bad end means."""
+    if isinstance(outcome, TimedOut):
+        return Failure(FailureKind.TIMEOUT, f"no answer within {outcome.seconds:g} s")
+    error = outcome.error
+    text = describe(error)
+    if isinstance(error, RetryLater):
+        return Failure(FailureKind.LATER, text, error.after)
+    if isinstance(error, JobNotFound):
+        return Failure(FailureKind.GONE, text)
+    if isinstance(error, PermanentFailure):
+        return Failure(FailureKind.PERMANENT, text)
+    return Failure(FailureKind.TRANSIENT, text)
+
+
+def describe(error: BaseException) -> str:
+    """Say what an exception says, with its type, cut to `MAX_TEXT` characters."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

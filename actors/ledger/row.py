@@ -1,0 +1,48 @@
+"""One task as the ledger keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The durable part of a task: plain values only, and never a secret.
+
+    Args:
+        id: The task's id and idempotency key.
+        seq: Counts the changes; a row with a lower one never replaces one with a higher.
+        category_name: The task category's name.
+        category_version: The task category's version.
+        stage: `actors.task.Stage` by its value.
+        key: What identifies the task across retries of its CreateTask; "" for one that nothing identifies.
+        generation: Which task under that key this is.
+        place: What the attempts of one Flyte task have in common.
+        attempt: Which of them this is.
+        fingerprint: What a retried CreateTask must agree in.
+        request: The encoded CreateTaskRequest, as long as create may have to be repeated; b"" otherwise.
+        meta: The connector's resource_meta; None until create has returned.
+        name: The resource_meta that CreateTask answered.
+        phase: The phase last published.
+        resource: The encoded Resource last published.
+        wish: Whether somebody wants it deleted.
+        verdict: The encoded Resource to answer once a delete was tried.
+    """
+
+    id: str
+    seq: int
+    category_name: str
+    category_version: int
+    stage: str
+    key: str = ""
+    generation: int = 1
+    place: str = ""
+    attempt: int = 0
+    fingerprint: str = ""
+    request: bytes = b""
+    meta: bytes | None = None
+    name: bytes = b""
+    phase: int = 0
+    resource: bytes = b""
+    wish: bool = False
+    verdict: bytes = b""

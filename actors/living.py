@@ -1,0 +1,105 @@
+"""LIVE: the external job is there, and is polled until it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flytower.actors import polling
+from flytower.actors.answers import own_resource, with_note
+from flytower.actors.events import Hibernate, Invoke
+from flytower.actors.failures import FailureKind
+from flytower.actors.steps import Step, finish, keep, publish, record, wake_in, wish
+from flytower.actors.task import TERMINAL, Stage, Task
+from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+from flytower.runtime.entity import CancelCall, Sleep, Wake
+
+if TYPE_CHECKING:
+    from flytower.actors.events import DeleteAsked, Draining, Due, Polled, PollFailed, Superseded, Wanted
+    from flytower.actors.failures import Failure
+
+
+def poll_due(task: Task, event: Due, now: float) -> Step:
+    """The timer came due: poll, or wait until somebody is interested."""
+    if task.calling:
+        return keep(task)
+    pause = polling.pause(task, now, event.demand)
+    if pause == float("inf"):
+        return task, [Hibernate(), Sleep()]
+    if pause > 0.0:
+        return task, [wake_in(pause)]
+    return task._replace(polled_at=now, calling=True), [Invoke("get")]
+
+
+def wanted(task: Task, _event: Wanted, _now: float) -> Step:
+    """Somebody reads a task that slept."""
+    return task, [Wake(0.0)]
+
+
+def polled(task: Task, event: Polled, now: float) -> Step:
+    """The external system answered."""
+    if event.phase in TERMINAL:
+        return finish(task._replace(answered_at=now), event.phase, event.resource)
+    changed = event.resource != task.resource
+    effects: list[object] = []
+    if changed or task.failures:
+        task, effects = publish(task._replace(resource=event.resource), event.phase, event.resource)
+    interval = task.policy.poll_minimum if changed else polling.longer(task)
+    task = task._replace(calling=False, failures=0, answered_at=now, interval=interval)
+    return task, [*effects, wake_in(polling.delay(interval, now, event.demand))]
+
+
+def poll_failed(task: Task, event: PollFailed, now: float) -> Step:
+    """The external system did not answer: readers keep the last answer, and are told how old it is, and why."""
+    failure = event.failure
+    first_failure = now if task.failures == 0 else task.failing_since
+    task = task._replace(calling=False, failures=task.failures + 1, failing_since=first_failure)
+    if failure.kind is FailureKind.GONE and not _may_be_invisible_yet(task, now):
+        text = f"The external system no longer knows the job: {failure.text}"
+        return finish(task, Phase.RETRYABLE_FAILED, own_resource(Phase.RETRYABLE_FAILED, text))
+    if failure.kind is FailureKind.PERMANENT:
+        return _give_up(task, Phase.FAILED, f"The job can no longer be followed: {failure.text}")
+    if failure.kind is not FailureKind.LATER and polling.gave_up(task, now):
+        text = f"No status of the job for {now - task.failing_since:.0f} s ({task.failures} polls): {failure.text}"
+        return _give_up(task, Phase.RETRYABLE_FAILED, text)
+    task = task._replace(interval=polling.longer(task))
+    task, effects = publish(task, *_stale(task, failure, now))
+    return task, [*effects, wake_in(max(task.interval, failure.after))]
+
+
+def delete_live(task: Task, event: DeleteAsked, _now: float) -> Step:
+    """Somebody wants it gone: stop polling, write the wish down, then delete."""
+    task = task._replace(stage=Stage.DELETING, calling=False, failures=0)
+    task, effects = wish(task, event)
+    return task, [CancelCall("get"), Sleep(), *effects]
+
+
+def superseded_live(task: Task, event: Superseded, _now: float) -> Step:
+    """A later attempt is there: if nobody ever read this one, its reply was lost, and nobody else will delete it."""
+    if event.read:
+        return keep(task)
+    task, effects = record(task._replace(stage=Stage.DELETING, calling=False, failures=0, wish=True))
+    return task, [CancelCall("get"), Sleep(), *effects]
+
+
+def drain_live(task: Task, _event: Draining, _now: float) -> Step:
+    """The server stops: a poll under way is of no use to anybody."""
+    return task._replace(calling=False), [CancelCall("get")]
+
+
+def _may_be_invisible_yet(task: Task, now: float) -> bool:
+    """Whether "no such job" may mean "not yet": external systems list what they created only after a while."""
+    return now - task.live_at < task.policy.not_found_grace
+
+
+def _stale(task: Task, failure: Failure, now: float) -> tuple[Phase, bytes]:
+    """Return the answer to give while the external system does not."""
+    if task.resource:
+        return task.phase, with_note(task.resource, f"last answer {now - task.answered_at:.0f} s ago: {failure.text}")
+    phase = Phase.RUNNING if task.request is None and not task.key else Phase.INITIALIZING
+    return phase, own_resource(phase, f"No status from the external system yet: {failure.text}")
+
+
+def _give_up(task: Task, phase: Phase, text: str) -> Step:
+    """Fail a job that cannot be followed, after an attempt to delete it: nobody else will."""
+    task, effects = record(task._replace(stage=Stage.DELETING, failures=0, verdict=own_resource(phase, text)))
+    return task, [Sleep(), *effects]

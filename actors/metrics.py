@@ -1,0 +1,313 @@
+"""What a node counts, in Prometheus' terms.
+
+The four names that begin with `flyte_connector_` and their labels are those of flytekit's connector server, so that
+dashboards and alerts written for it go on working. What it misses is counted here as well: calls that were cancelled
+("499") or ran out of time ("504") are failures, and every gRPC code has its own `error_code`, the HTTP code that
+google.rpc.Code assigns to it.
+
+A label's value comes from a closed set only: a task type that a client made up is "unknown" until a connector for it
+is registered, otherwise any client could grow the memory of the process and of Prometheus.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from grpclib.const import Status
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import Summary as Latency
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+
+    from flytower.runtime.tree import Node
+    from prometheus_client.metrics_core import Metric
+
+UNKNOWN = "unknown"
+"""The label of a task type that no connector here serves."""
+
+OTHER = "other"
+"""The label of an operation or an outcome outside of the sets below."""
+
+OPERATIONS = frozenset(
+    {"create", "get", "delete", "do", "get_metrics", "get_logs", "get_agent", "list_agents", "health"}
+)
+"""What a client can ask for; the first four are flytekit's words."""
+
+CALLS = frozenset({"create", "find", "get", "delete", "do", "get_metrics", "get_logs", "get_many", "watch"})
+"""What is asked of a connector."""
+
+OUTCOMES = frozenset({"ok", "error", "timeout", "cancelled", "refused"})
+"""How a call of a connector ends; "refused" is one that a limit or an open circuit kept from being made."""
+
+ERROR_CODES: dict[Status, str] = {
+    Status.CANCELLED: "499",
+    Status.UNKNOWN: "500",
+    Status.INVALID_ARGUMENT: "400",
+    Status.DEADLINE_EXCEEDED: "504",
+    Status.NOT_FOUND: "404",
+    Status.ALREADY_EXISTS: "409",
+    Status.PERMISSION_DENIED: "403",
+    Status.RESOURCE_EXHAUSTED: "429",
+    Status.FAILED_PRECONDITION: "400",
+    Status.ABORTED: "409",
+    Status.OUT_OF_RANGE: "400",
+    Status.UNIMPLEMENTED: "501",
+    Status.INTERNAL: "500",
+    Status.UNAVAILABLE: "503",
+    Status.DATA_LOSS: "500",
+    Status.UNAUTHENTICATED: "401",
+}
+"""The HTTP code of each failure, as google/rpc/code.proto (github.com/googleapis/googleapis) has it."""
+
+# From a lookup in a fast API to the longest deadline that a chart of Flyte gives (10 s), and what lies beyond it.
+CALL_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The media type of what `render` returns."""
+
+M = TypeVar("M")
+
+
+class _Request(NamedTuple):
+    """What one finished call of a client adds to."""
+
+    ended: Counter
+    latency: Latency
+
+
+class _Call(NamedTuple):
+    """What one finished call of a connector adds to."""
+
+    ended: Counter
+    seconds: Histogram
+
+
+class Metrics:
+    """The counters of one node, each node its own, so that two of them can live in one process.
+
+    Args:
+        registry: Where to register; a new one by default.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry(auto_describe=True)
+        self._known: set[str] = {UNKNOWN}
+        # Children by labels: `labels()` for each call costs 2.5 times as much as a bound child. The keys are from
+        # closed sets, so this is bounded by their product.
+        self._requests: dict[tuple[str, str, Status], _Request] = {}
+        self._calls: dict[tuple[str, str, str], _Call] = {}
+        self._inputs: dict[str, Latency] = {}
+        self._make_flytekits()
+        self._make_ours()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+
+    def know(self, task_types: Iterable[str]) -> None:
+        """Allow these task types as labels: what the connectors serve, never what a client sent."""
+        self._known.update(task_types)
+
+    def request_finished(self, task_type: str, operation: str, status: Status, seconds: float) -> None:
+        """Count a call of a client that is over, cancelled and timed-out ones included.
+
+        Args:
+            task_type: The type it was about; "" for a call that is about none (ListAgents).
+            operation: One of `OPERATIONS`.
+            status: What the client was told, or would have been told if it had waited.
+            seconds: How long it took.
+        """
+        key = (self._type(task_type), operation if operation in OPERATIONS else OTHER, status)
+        request = self._requests.get(key) or _remember(self._requests, key, self._bind_request(*key))
+        request.ended.inc()
+        request.latency.observe(seconds)
+
+    def input_bytes(self, task_type: str, size: int) -> None:
+        """Record the encoded size of the inputs of a create or a do."""
+        name = self._type(task_type)
+        child = self._inputs.get(name) or _remember(self._inputs, name, self._input_bytes.labels(name))
+        child.observe(size)
+
+    def call_finished(self, task_type: str, operation: str, outcome: str, seconds: float) -> None:
+        """Count a call of a connector that is over.
+
+        Args:
+            task_type: The type of the task it was made for.
+            operation: One of `CALLS`; a poll is a "get".
+            outcome: One of `OUTCOMES`.
+            seconds: How long the call ran, without the time it waited for a worker.
+        """
+        key = (
+            self._type(task_type),
+            operation if operation in CALLS else OTHER,
+            outcome if outcome in OUTCOMES else OTHER,
+        )
+        call = self._calls.get(key) or _remember(self._calls, key, self._bind_call(*key))
+        call.ended.inc()
+        call.seconds.observe(seconds)
+
+    def watch(
+        self,
+        *,
+        tasks: Callable[[], Mapping[tuple[str, str], int]] | None = None,
+        tree: Callable[[], Node] | None = None,
+        connections: Callable[[], int] | None = None,
+        calls_in_flight: Callable[[], int] | None = None,
+        dead_letters: Callable[[], int] | None = None,
+    ) -> None:
+        """Have these read at each scrape. Each is called on the event loop and has to return at once.
+
+        Args:
+            tasks: Live tasks by (task type, phase).
+            tree: What runs, with its mailbox depths and restarts. Better without the records of an entity host.
+            connections: Open gRPC connections.
+            calls_in_flight: gRPC calls without an answer yet.
+            dead_letters: Messages that reached nobody, since the node started.
+        """
+        if tasks is not None:
+            self.registry.register(_Live(lambda: self._task_gauges(tasks())))
+        if tree is not None:
+            self.registry.register(_Live(_TreeReader(tree).read))
+        for name, text, read in (
+            ("flytower_grpc_connections", "Open gRPC connections", connections),
+            ("flytower_grpc_calls_in_flight", "gRPC calls without an answer yet", calls_in_flight),
+        ):
+            if read is not None:
+                self.registry.register(_Live(_gauge_reader(name, text, read)))
+        if dead_letters is not None:
+            self.registry.register(_Live(_counter_reader("flytower_dead_letters", "Messages for nobody", dead_letters)))
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format (`CONTENT_TYPE`)."""
+        return generate_latest(self.registry)
+
+    def _make_flytekits(self) -> None:
+        self._success = Counter(
+            "flyte_connector_requests_success_total",
+            "Total number of successful requests",
+            ["task_type", "operation"],
+            registry=self.registry,
+        )
+        self._failure = Counter(
+            "flyte_connector_requests_failure_total",
+            "Total number of failed requests",
+            ["task_type", "operation", "error_code"],
+            registry=self.registry,
+        )
+        self._latency = Latency(
+            "flyte_connector_request_latency_seconds",
+            "Time spent processing a request",
+            ["task_type", "operation"],
+            registry=self.registry,
+        )
+        self._input_bytes = Latency(
+            "flyte_connector_input_literal_bytes",
+            "Size of the input literals in bytes",
+            ["task_type"],
+            registry=self.registry,
+        )
+
+    def _make_ours(self) -> None:
+        self._external = Counter(
+            "flytower_external_calls_total",
+            "Calls of connectors that are over, by how they ended",
+            ["task_type", "operation", "outcome"],
+            registry=self.registry,
+        )
+        self._external_seconds = Histogram(
+            "flytower_external_call_seconds",
+            "How long calls of connectors ran; a poll is a get",
+            ["task_type", "operation"],
+            buckets=CALL_SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+
+    def _type(self, task_type: str) -> str:
+        return task_type if task_type in self._known or not task_type else UNKNOWN
+
+    def _bind_request(self, task_type: str, operation: str, status: Status) -> _Request:
+        if status is Status.OK:
+            ended = self._success.labels(task_type, operation)
+        else:
+            ended = self._failure.labels(task_type, operation, ERROR_CODES[status])
+        return _Request(ended, self._latency.labels(task_type, operation))
+
+    def _bind_call(self, task_type: str, operation: str, outcome: str) -> _Call:
+        return _Call(
+            self._external.labels(task_type, operation, outcome),
+            self._external_seconds.labels(task_type, operation),
+        )
+
+    def _task_gauges(self, tasks: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
+        counts: Tally[tuple[str, str]] = Tally()
+        for (task_type, phase), count in tasks.items():
+            counts[self._type(task_type), phase] += count
+        family = GaugeMetricFamily("flytower_tasks", "Tasks that are owned here", labels=["task_type", "phase"])
+        for labels, count in sorted(counts.items()):
+            family.add_metric(labels, count)
+        yield family
+
+
+class _Live(Collector):
+    """Metrics that are computed when they are scraped."""
+
+    def __init__(self, read: Callable[[], Iterator[Metric]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        return self._read()
+
+    def describe(self) -> list[Metric]:
+        """Say nothing in advance: registering must not call what is not running yet."""
+        return []
+
+
+class _TreeReader:
+    """Turns the actor tree into metrics by kind of actor; the paths are not a closed set, the classes are."""
+
+    def __init__(self, tree: Callable[[], Node]) -> None:
+        self._tree = tree
+        # The restarts of each path at the last scrape: the tree's own counts start anew when a supervisor is
+        # restarted, and a Prometheus counter must not go down. Holds what the last tree held, no more.
+        self._seen: dict[str, int] = {}
+        self._restarts: Tally[str] = Tally()
+
+    def read(self) -> Iterator[Metric]:
+        waiting: Tally[str] = Tally()
+        actors: Tally[str] = Tally()
+        seen: dict[str, int] = {}
+        for node in self._tree().walk():
+            actors[node.kind] += 1
+            waiting[node.kind] += node.mailbox
+            before = self._seen.get(node.path, 0)
+            self._restarts[node.kind] += node.restarts - before if node.restarts >= before else node.restarts
+            seen[node.path] = node.restarts
+        self._seen = seen
+        yield _by_kind(GaugeMetricFamily("flytower_actors", "Actors that run", labels=["kind"]), actors)
+        yield _by_kind(GaugeMetricFamily("flytower_mailbox_messages", "Waiting messages", labels=["kind"]), waiting)
+        yield _by_kind(CounterMetricFamily("flytower_restarts", "Restarts of actors", labels=["kind"]), self._restarts)
+
+
+def _by_kind(family: M, counts: Mapping[str, int]) -> M:
+    for kind, count in sorted(counts.items()):
+        family.add_metric([kind], count)  # type: ignore[attr-defined]  # both families have it, their base has not
+    return family
+
+
+def _gauge_reader(name: str, text: str, read: Callable[[], int]) -> Callable[[], Iterator[Metric]]:
+    return lambda: iter([GaugeMetricFamily(name, text, value=read())])
+
+
+def _counter_reader(name: str, text: str, read: Callable[[], int]) -> Callable[[], Iterator[Metric]]:
+    return lambda: iter([CounterMetricFamily(name, text, value=read())])
+
+
+K = TypeVar("K", bound="Hashable")
+
+
+def _remember(memory: dict[K, M], key: K, value: M) -> M:
+    memory[key] = value
+    return value

@@ -1,0 +1,207 @@
+"""The node: everything that runs, in one tree.
+
+node                    rest_for_one: what is below depends on what is above
+├── timers              one heap for all that waits
+├── ledger              the only writer of the store
+├── registry            task category -> connector
+├── connectors          one host per connector, whose children are the tasks
+├── gateway             the gRPC server
+├── observer            /metrics, /healthz, /readyz, the status page
+└── janitor             orphans
+"""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flytower.actors.async_service import AsyncConnectorService
+from flytower.actors.connector_host import TASKS, ConnectorHost
+from flytower.actors.directory import Directory
+from flytower.actors.gateway import Gateway
+from flytower.actors.janitor import Janitor
+from flytower.actors.ledger import Ledger, MemoryStore, Store
+from flytower.actors.metadata_service import ConnectorMetadataService
+from flytower.actors.metrics import Metrics
+from flytower.actors.registry import RegistryActor, RegistryMessage, Routes
+from flytower.actors.sync_service import SyncConnectorService
+from flytower.protocol.health import Health
+from flytower.protocol.limits import Limits
+from flytower.protocol.loop import open_event_loop
+from flytower.protocol.routes import AGENT_METADATA_SERVICE, ASYNC_AGENT_SERVICE, SYNC_AGENT_SERVICE
+from flytower.runtime.spec import ChildSpec, ServiceSpec
+from flytower.runtime.strategy import Strategy
+from flytower.runtime.supervisor import Supervisor
+from flytower.runtime.system import open_system
+from flytower.runtime.timers import Timers
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator, Callable
+
+    from flytower.actors.observer import Observer
+    from flytower.connectors.bound import Bound
+    from flytower.connectors.category import TaskCategory
+    from flytower.connectors.registry import Registry
+    from flytower.runtime.system import System
+    from flytower.runtime.tree import Node as TreeNode
+
+DEFAULT_PORT = 8000
+"""Where Flyte's charts look for a connector server (charts/flyteconnector)."""
+
+DEFAULT_METRICS_PORT = 9090
+"""Where flytekit's connector server shows its metrics."""
+
+DEFAULT_GRACE = 20.0
+"""Seconds for calls in flight at shutdown: Kubernetes kills a pod after 30, and the tree needs some of them."""
+
+STOP_SECONDS = 5.0
+"""Seconds that each other part of the tree gets to stop."""
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """What a node serves, and where.
+
+    Args:
+        registry: The connectors to serve.
+        host: The address to listen on; loopback unless told otherwise, since the wire has no authentication.
+        port: The port; 0 picks one.
+        metrics_host: The observer's address.
+        metrics_port: The observer's port; 0 picks one, None runs no observer.
+        grace: Seconds that calls in flight get at shutdown.
+        limits: What a client may do.
+        tasks: Tasks of one connector at once.
+        store: Where the ledger is kept; a new memory store unless given.
+    """
+
+    registry: Registry
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = DEFAULT_METRICS_PORT
+    grace: float = DEFAULT_GRACE
+    limits: Limits = field(default_factory=Limits)
+    tasks: int = TASKS
+    store: Store = field(default_factory=MemoryStore)
+
+
+class Node:
+    """A running node, as `open_node` gives it.
+
+    Args:
+        config: What it was opened with.
+        new_id: Makes identifiers for tasks that nothing identifies.
+    """
+
+    def __init__(self, config: NodeConfig, new_id: Callable[[], str]) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.directory = Directory()
+        self.timers = Timers()
+        self.ledger = Ledger(config.store)
+        self.hosts: dict[TaskCategory, ConnectorHost] = {}  # each running host enters and leaves itself
+        self.routes = Routes()  # replaced by the registry actor only
+        self.health = Health((ASYNC_AGENT_SERVICE, SYNC_AGENT_SERVICE, AGENT_METADATA_SERVICE))
+        self.system: System | None = None
+        self._new_id = new_id
+        self._gateway: Gateway | None = None
+        self._observer: Observer | None = None
+        self._address = (config.host, config.port)
+        self.registry = ServiceSpec[RegistryMessage]("registry", self._make_registry)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and port of the gRPC server."""
+        return self._address
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """The host and port of the observer, None without one."""
+        return self._observer.address if self._observer is not None else None
+
+    def tree(self) -> TreeNode:
+        """Return all that runs, as data."""
+        if self.system is None:
+            raise RuntimeError("the node is not open; use it inside `async with open_node(...)`")
+        return self.system.tree()
+
+    async def drain(self, grace: float) -> None:
+        """Turn NOT_SERVING, take no new calls, and wait for those in flight, `grace` seconds at most."""
+        if self._gateway is not None:
+            await self._gateway.drain(grace)
+
+    def specs(self) -> list[ChildSpec]:
+        """Return the children of the tree's root, in start order."""
+        specs = [
+            ChildSpec("timers", lambda: self.timers),
+            ChildSpec("ledger", lambda: self.ledger, grace=STOP_SECONDS),
+            self.registry,
+            ChildSpec("connectors", self._make_connectors, grace=2 * STOP_SECONDS),
+            ChildSpec("gateway", self._make_gateway, grace=self.config.grace + STOP_SECONDS),
+            ChildSpec("janitor", lambda: Janitor(lambda: list(self.hosts.values()))),
+        ]
+        if self.config.metrics_port is not None:
+            specs.insert(-1, ChildSpec("observer", self._make_observer))
+        return specs
+
+    def _make_registry(self) -> RegistryActor:
+        return RegistryActor(self.config.registry, self._publish)
+
+    def _publish(self, routes: Routes) -> None:
+        self.routes = routes
+
+    def _make_connectors(self) -> Supervisor:
+        return Supervisor([self._host_spec(connector) for connector in self.routes.connectors.values()])
+
+    def _host_spec(self, connector: Bound) -> ChildSpec:
+        def make() -> ConnectorHost:
+            return ConnectorHost(
+                connector, self.timers, self.directory, self.ledger, self.metrics, self.hosts, self.config.tasks
+            )
+
+        category = connector.category
+        return ChildSpec(f"{category.name}@{category.version}", make, grace=STOP_SECONDS)
+
+    def _make_gateway(self) -> Gateway:
+        def routes() -> Routes:
+            return self.routes
+
+        services = (
+            AsyncConnectorService(routes, self.hosts, self.directory, self.timers, self.metrics, self._new_id),
+            SyncConnectorService(routes, self.hosts, self.metrics),
+            ConnectorMetadataService(routes),
+        )
+        methods = [method for service in services for method in service.methods()]
+        config = self.config
+        return Gateway(methods, self.health, self.metrics, self._address, config.limits, config.grace, self._listen)
+
+    def _listen(self, gateway: Gateway, address: tuple[str, int]) -> None:
+        self._gateway, self._address = gateway, address
+
+    def _make_observer(self) -> Observer:
+        raise NotImplementedError
+
+
+@asynccontextmanager
+async def open_node(
+    config: NodeConfig, *, rng: random.Random | None = None, new_id: Callable[[], str] | None = None
+) -> AsyncIterator[Node]:
+    """Run a node for the time of the `async with` block; when it ends, nothing of it runs any more.
+
+    External jobs are left as they are: the end of a server is nobody's wish to delete them.
+
+    Args:
+        config: What it serves, and where.
+        rng: Its source of randomness; seeded in tests.
+        new_id: Its source of identifiers.
+
+    Raises:
+        SystemFailed: Something in the tree failed more often than its supervisors allow; the block is cancelled.
+    """
+    node = Node(config, new_id or (lambda: uuid.uuid4().hex))
+    async with open_event_loop(), open_system(node.specs(), strategy=Strategy.REST_FOR_ONE, rng=rng) as system:
+        node.system = system
+        yield node

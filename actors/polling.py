@@ -1,0 +1,79 @@
+"""When to poll: backoff that follows demand, as pure functions.
+
+Three rules. Polls of a job that does not change get rarer, by the policy's factor up to its maximum. A poll that nobody
+has asked for waits: as long as nobody reads, polls come at the policy's maximum, then ever more rarely, then not at
+all. And when a reader has a rhythm (flytepropeller reads every 30 s), the poll comes just before the next read, so
+that the answer is fresh when it is wanted instead of half a period old.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flytower.actors.events import Demand
+    from flytower.actors.task import Task
+
+LEAD_SHARE = 0.1
+"""How much of a reader's period before the expected read the poll comes: its own duration must fit into it."""
+
+LEAD_MAXIMUM = 2.0
+"""Seconds of lead at the most: most external systems answer in less."""
+
+PATIENCE = 1.5
+"""A reader that is this many of its periods late has lost its rhythm."""
+
+IDLE_SHARE = 0.5
+"""An idle task is polled again when this share of its idle time has passed since the last poll: ever more rarely."""
+
+
+def longer(task: Task) -> float:
+    """Return the next interval of a job that did not change."""
+    policy = task.policy
+    return min(policy.poll_maximum, max(policy.poll_minimum, task.interval * policy.poll_factor))
+
+
+def pause(task: Task, now: float, demand: Demand) -> float:
+    """Return the seconds that the poll should still wait for, 0.0 when it is due, infinity to sleep until wanted.
+
+    Args:
+        task: The task, LIVE.
+        now: Trio's clock.
+        demand: When and how often it is read.
+    """
+    since_poll = now - task.polled_at
+    if demand.read_at > task.polled_at or (demand.read_gap and now < demand.read_at + PATIENCE * demand.read_gap):
+        return 0.0
+    idle = now - demand.read_at
+    if idle >= task.policy.hibernate_after:
+        return float("inf")
+    floor = task.policy.poll_maximum
+    if idle >= task.policy.idle_after:
+        floor = max(floor, IDLE_SHARE * idle)
+    return max(0.0, floor - since_poll)
+
+
+def delay(interval: float, now: float, demand: Demand) -> float:
+    """Return the seconds from now to the next poll: the interval, stretched to just before the read expected then.
+
+    Args:
+        interval: What the backoff says.
+        now: Trio's clock.
+        demand: When and how often the task is read.
+    """
+    read_at, read_gap = demand
+    if read_gap <= interval or now > read_at + PATIENCE * read_gap:
+        return interval
+    lead = min(LEAD_MAXIMUM, LEAD_SHARE * read_gap)
+    expected = read_at + read_gap
+    if expected - lead < now + interval:
+        expected += read_gap
+    return expected - lead - now
+
+
+def gave_up(task: Task, now: float) -> bool:
+    """Whether the policy's limit for polls that fail in a row (by count or by age) has passed."""
+    policy = task.policy
+    if policy.failure_count is not None and task.failures >= policy.failure_count:
+        return True
+    return policy.failure_age is not None and task.failures > 0 and now - task.failing_since >= policy.failure_age

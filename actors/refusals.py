@@ -1,0 +1,36 @@
+"""The errors that the life cycle answers with: status, and one sentence that says what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flytower.protocol.status import RpcError, Status
+
+if TYPE_CHECKING:
+    from flytower.actors.task import Task
+
+
+def different_parameters(task: Task) -> RpcError:
+    """Refuse a CreateTask whose key belongs to a task with other inputs or another template."""
+    return RpcError(
+        Status.FAILED_PRECONDITION,
+        f"A {task.category.name} task with this output prefix exists with other parameters; "
+        f"delete it first, or use another output prefix.",
+    )
+
+
+def create_failed(task: Task, text: str) -> RpcError:
+    """Report that the connector's create raised: there is no job."""
+    return RpcError(Status.INTERNAL, f"failed to create {task.category.name} task with error:\n {text}.")
+
+
+def deleted_meanwhile(task: Task) -> RpcError:
+    """Answer a CreateTask whose task was deleted before its job was there."""
+    return RpcError(Status.ABORTED, f"The {task.category.name} task was deleted before it was created.")
+
+
+def ledger_unavailable(task: Task, reason: str) -> RpcError:
+    """Refuse what cannot be written down."""
+    return RpcError(
+        Status.UNAVAILABLE, f"The ledger cannot record this {task.category.name} task: {reason}. Try again later."
+    )

@@ -1,0 +1,111 @@
+"""The record of one task: everything that its actor knows."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+
+if TYPE_CHECKING:
+    from flytower.connectors.category import TaskCategory
+    from flytower.connectors.policy import Policy
+    from flytower.runtime.promise import Promise
+
+TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.RETRYABLE_FAILED, Phase.ABORTED})
+"""The phases after which an external job changes no more."""
+
+
+class Stage(Enum):
+    """Where a task is in its life."""
+
+    RESERVED = "reserved"  # the intent is on its way into the ledger; the connector knows nothing yet
+    CREATING = "creating"  # the connector's create runs, or its result is on its way into the ledger
+    LIVE = "live"  # the external job is there, and is polled
+    FINISHED = "finished"  # the external job has reached a terminal phase
+    DELETING = "deleting"  # somebody wants it gone, and it is not known to be gone
+    DELETED = "deleted"  # the external job is gone, or never was
+    UNKNOWN = "unknown"  # a create broke off, and nobody can say whether the job exists
+
+
+class Waiter(NamedTuple):
+    """A CreateTask that waits for its resource_meta, until `answer_by` (trio's clock; infinity without a deadline)."""
+
+    promise: Promise[Any]
+    answer_by: float
+
+
+class Task(NamedTuple):
+    """One task. Replaced, never changed, by the transitions in `lifecycle`.
+
+    Args:
+        id: Its id and idempotency key.
+        category: Its task category.
+        policy: What its connector's author declared.
+        stage: Where it is in its life.
+        key: What identifies it across retries of its CreateTask; "" for an adopted or anonymous task.
+        generation: Which task under that key this is, from 1.
+        place: What the attempts of one Flyte task have in common; "" when unknown.
+        attempt: Which attempt at that place this is.
+        fingerprint: What a retried CreateTask must agree in; "" when unknown.
+        request: What create needs, until it has returned.
+        seq: How many changes were sent to the ledger.
+        durable: Up to which of these the ledger has confirmed.
+        meta: The connector's resource_meta; None until create has returned.
+        name: The resource_meta that CreateTask answered, and answers again; b"" before.
+        phase: The phase last published.
+        resource: The encoded Resource last given by the connector; b"" before the first.
+        interval: Seconds between polls, as the backoff has it now.
+        polled_at: When the last poll started.
+        answered_at: When the external system last answered.
+        live_at: When it became LIVE.
+        failures: Polls (or deletes, when DELETING) that failed in a row.
+        failing_since: When the first of these failed.
+        attempts: How often create was called.
+        calling: Whether a get or a delete of the connector is under way.
+        retry_at: When what failed is to be tried again; 0 when nothing waits for that.
+        wish: Whether somebody wants it deleted.
+        verdict: The encoded Resource to answer once a delete was tried; b"" when there is none.
+        waiters: CreateTasks without an answer.
+        readers: GetTasks without an answer.
+        deleters: DeleteTasks without an answer.
+    """
+
+    id: str
+    category: TaskCategory
+    policy: Policy
+    stage: Stage
+    key: str = ""
+    generation: int = 1
+    place: str = ""
+    attempt: int = 0
+    fingerprint: str = ""
+    request: Any = None
+    seq: int = 0
+    durable: int = 0
+    meta: bytes | None = None
+    name: bytes = b""
+    phase: Phase = Phase.UNDEFINED
+    resource: bytes = b""
+    interval: float = 0.0
+    polled_at: float = 0.0
+    answered_at: float = 0.0
+    live_at: float = 0.0
+    failures: int = 0
+    failing_since: float = 0.0
+    attempts: int = 0
+    calling: bool = False
+    retry_at: float = 0.0
+    wish: bool = False
+    verdict: bytes = b""
+    waiters: tuple[Waiter, ...] = ()
+    readers: tuple[Promise[Any], ...] = ()
+    deleters: tuple[Promise[Any], ...] = ()
+
+    @property
+    def freed(self) -> bool:
+        """Whether its key is free for a new generation."""
+        return self.wish or self.stage in (Stage.DELETING, Stage.DELETED)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.id[:8]} {self.category} {self.stage.value} {self.phase.name} seq={self.seq}>"
