@@ -100,7 +100,7 @@ class AsyncConnectorService:
     def GetTask(self, request: admin.GetTaskRequest, call: Call) -> bytes | Pending[bytes]:  # noqa: N802
         """Give the answer that the task's actor has published. Only without one does it wait, and not for long."""
         category = _category(request)
-        entry = self._directory.named(category, request.resource_meta)
+        entry = self._entry(category, request.resource_meta)
         if entry is None:
             return self._read_unknown(category, request.resource_meta, call)
         call.about = About(category.name, "get")
@@ -114,7 +114,7 @@ class AsyncConnectorService:
         category, meta = _category(request), request.resource_meta
         connector = self._connector(category, call, "delete")
         host, reply = self._host(connector), DeleteReply()
-        entry = self._directory.named(category, meta)
+        entry = self._entry(category, meta)
         if entry is None and decode_reference_untrusted(meta) is not None:
             reply.resolve(b"")  # a reservation that is not known has no job that could be deleted
             return reply
@@ -137,6 +137,13 @@ class AsyncConnectorService:
         connector = self._connector(category, call, "logs")
         meta = self._external_meta(category, request.resource_meta)
         await self._host(connector).passage.logs(meta, request, stream)
+
+    def _entry(self, category: TaskCategory, meta: bytes) -> Entry | None:
+        """Return the entry of the task that a resource_meta names, be it by a reference that was never indexed."""
+        entry = self._directory.named(category, meta)
+        if entry is None and (task := decode_reference_untrusted(meta)) is not None:
+            entry = self._directory.get(task)
+        return entry if entry is None or entry.category == category else None
 
     def _connector(self, category: TaskCategory, call: Call, operation: str) -> Bound:
         call.about = About("unknown", operation)
@@ -217,7 +224,7 @@ class AsyncConnectorService:
 
     def _external_meta(self, category: TaskCategory, meta: bytes) -> bytes:
         """Return the connector's own resource_meta of the job that a request names."""
-        entry = self._directory.named(category, meta)
+        entry = self._entry(category, meta)
         if entry is None:
             if decode_reference_untrusted(meta) is not None:
                 raise RpcError(Status.NOT_FOUND, "This reservation is not in the server's ledger.")

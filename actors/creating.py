@@ -8,7 +8,7 @@ from flytower.actors.answers import own_resource
 from flytower.actors.events import Forget, Invoke, Name
 from flytower.actors.failures import FailureKind
 from flytower.actors.identity import encode_reference
-from flytower.actors.refusals import create_failed, deleted_meanwhile, ledger_unavailable
+from flytower.actors.refusals import create_failed, deleted_meanwhile, ledger_unavailable, overloaded
 from flytower.actors.steps import LEDGER_RETRY, Step, confirm_deletes, finish, keep, publish, rearm, record, wish
 from flytower.actors.task import Stage, Task
 from flytower.connectors.policy import Recovery
@@ -105,12 +105,10 @@ def create_refused(task: Task, event: CreateFailed, now: float) -> Step:
     if task.wish:
         return _never_created(task)
     if task.name:
-        return finish(
-            task,
-            Phase.RETRYABLE_FAILED,
-            own_resource(Phase.RETRYABLE_FAILED, f"The job could not be created: {event.failure.text}"),
-        )
-    error = create_failed(task, event.failure.text)
+        text = f"The job could not be created: {event.failure.text}"
+        return finish(task, Phase.RETRYABLE_FAILED, own_resource(Phase.RETRYABLE_FAILED, text))
+    overload = event.failure.kind is FailureKind.OVERLOAD
+    error = overloaded(task) if overload else create_failed(task, event.failure.text)
     return task, [*_refuse_all(task, error), Forget(), End()]
 
 
@@ -154,20 +152,20 @@ def superseded_early(task: Task, event: Superseded, _now: float) -> Step:
 
 
 def _answer_provisionally(task: Task, now: float) -> Step:
-    """Name the reservation to those whose deadline is near: a slow create neither fails the task nor leaks a job."""
-    due = [waiter for waiter in task.waiters if waiter.answer_by <= now]
-    if not due:
+    """Name the reservation when somebody's deadline is near: a slow create neither fails the task nor leaks a job.
+
+    All who wait get it: a second answer for the same key would have to be the same anyway.
+    """
+    if not any(waiter.answer_by <= now for waiter in task.waiters):
         return keep(task)
-    effects: list[object] = []
-    if not task.name:
-        task = task._replace(name=encode_reference(task.id))
-        effects.append(Name(task.name))
-        text = "The job is being created; its external system has not answered yet."
-        task, published = publish(task, Phase.INITIALIZING, own_resource(Phase.INITIALIZING, text))
-        task, recorded = record(task)
-        effects += [*published, *recorded]
-    task = task._replace(waiters=tuple(waiter for waiter in task.waiters if waiter.answer_by > now))
-    return task, [*effects, *(Reply(waiter.promise, task.name) for waiter in due)]
+    name = task.name or encode_reference(task.id)  # the job may be there, and only the ledger be slow
+    effects: list[object] = [Name(name), *(Reply(waiter.promise, name) for waiter in task.waiters)]
+    text = "The job is being created; its external system has not answered yet."
+    task, published = publish(
+        task._replace(name=name, waiters=()), Phase.INITIALIZING, own_resource(Phase.INITIALIZING, text)
+    )
+    task, recorded = record(task)
+    return task, [*effects, *published, *recorded]
 
 
 def _never_created(task: Task) -> Step:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from flytower.connectors.errors import JobNotFound, PermanentFailure, RetryLater
 from flytower.runtime.entity import Raised, TimedOut
+from flytower.runtime.host_errors import LaneFull
 
 MAX_TEXT = 1000
 """Characters of a connector's message that are kept: it travels in gRPC trailers and in Flyte's status (8 kB)."""
@@ -19,6 +20,7 @@ class FailureKind(Enum):
     LATER = "later"  # the external system said when to come back
     GONE = "gone"  # the external system does not know the job
     PERMANENT = "permanent"  # no further call can help
+    OVERLOAD = "overload"  # this server has no worker for it, and it was not made
     TIMEOUT = "timeout"  # no answer in time: whatever was asked may have happened all the same
 
 
@@ -46,6 +48,8 @@ def classify(outcome: Raised | TimedOut) -> Failure:
         return Failure(FailureKind.LATER, text, error.after)
     if isinstance(error, JobNotFound):
         return Failure(FailureKind.GONE, text)
+    if isinstance(error, LaneFull):
+        return Failure(FailureKind.OVERLOAD, text)
     if isinstance(error, PermanentFailure):
         return Failure(FailureKind.PERMANENT, text)
     return Failure(FailureKind.TRANSIENT, text)

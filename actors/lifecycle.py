@@ -88,7 +88,7 @@ TABLE: Mapping[Stage, Mapping[type[Event], Transition]] = {
     Stage.LIVE: {
         **_ALL_QUIET,
         CreateAsked: steps.replay,
-        ReadAsked: steps.await_answer,
+        ReadAsked: living.read_first,
         DeleteAsked: living.delete_live,
         Superseded: living.superseded_live,
         Due: living.poll_due,

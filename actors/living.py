@@ -14,7 +14,7 @@ from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phas
 from flytower.runtime.entity import CancelCall, Sleep, Wake
 
 if TYPE_CHECKING:
-    from flytower.actors.events import DeleteAsked, Draining, Due, Polled, PollFailed, Superseded, Wanted
+    from flytower.actors.events import DeleteAsked, Draining, Due, Polled, PollFailed, ReadAsked, Superseded, Wanted
     from flytower.actors.failures import Failure
 
 
@@ -33,6 +33,12 @@ def poll_due(task: Task, event: Due, now: float) -> Step:
 def wanted(task: Task, _event: Wanted, _now: float) -> Step:
     """Somebody reads a task that slept."""
     return task, [Wake(0.0)]
+
+
+def read_first(task: Task, event: ReadAsked, _now: float) -> Step:
+    """GetTask before anything is published: the first poll answers it, so that comes at once."""
+    task = task._replace(readers=(*task.readers, event.promise))
+    return task, [] if task.calling else [Wake(0.0)]
 
 
 def polled(task: Task, event: Polled, now: float) -> Step:
@@ -58,7 +64,7 @@ def poll_failed(task: Task, event: PollFailed, now: float) -> Step:
         return finish(task, Phase.RETRYABLE_FAILED, own_resource(Phase.RETRYABLE_FAILED, text))
     if failure.kind is FailureKind.PERMANENT:
         return _give_up(task, Phase.FAILED, f"The job can no longer be followed: {failure.text}")
-    if failure.kind is not FailureKind.LATER and polling.gave_up(task, now):
+    if failure.kind not in (FailureKind.LATER, FailureKind.OVERLOAD) and polling.gave_up(task, now):
         text = f"No status of the job for {now - task.failing_since:.0f} s ({task.failures} polls): {failure.text}"
         return _give_up(task, Phase.RETRYABLE_FAILED, text)
     task = task._replace(interval=polling.longer(task))

@@ -33,12 +33,10 @@ UNKNOWN = "unknown"
 OTHER = "other"
 """The label of an operation or an outcome outside of the sets below."""
 
-OPERATIONS = frozenset(
-    {"create", "get", "delete", "do", "get_metrics", "get_logs", "get_agent", "list_agents", "health"}
-)
+OPERATIONS = frozenset({"create", "get", "delete", "do", "metrics", "logs", "get_agent", "list_agents", "health"})
 """What a client can ask for; the first four are flytekit's words."""
 
-CALLS = frozenset({"create", "find", "get", "delete", "do", "get_metrics", "get_logs", "get_many", "watch"})
+CALLS = frozenset({"create", "find", "get", "delete", "do", "metrics", "logs", "get_many", "watch"})
 """What is asked of a connector."""
 
 OUTCOMES = frozenset({"ok", "error", "timeout", "cancelled", "refused"})

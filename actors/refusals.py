@@ -24,6 +24,13 @@ def create_failed(task: Task, text: str) -> RpcError:
     return RpcError(Status.INTERNAL, f"failed to create {task.category.name} task with error:\n {text}.")
 
 
+def overloaded(task: Task) -> RpcError:
+    """Refuse a create for which there is no worker: it was not begun."""
+    return RpcError(
+        Status.RESOURCE_EXHAUSTED, f"Too many {task.category.name} jobs are being created; try again later."
+    )
+
+
 def deleted_meanwhile(task: Task) -> RpcError:
     """Answer a CreateTask whose task was deleted before its job was there."""
     return RpcError(Status.ABORTED, f"The {task.category.name} task was deleted before it was created.")

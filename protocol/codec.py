@@ -6,7 +6,7 @@ changed. Read, a number without a fraction and not beyond 2**53 is an int, any o
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,9 @@ MAX_DURATION_SECONDS = 315_576_000_000
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
 
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MICROSECOND = datetime.timedelta(microseconds=1)
-_SECOND = datetime.timedelta(seconds=1)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+_SECOND = dt.timedelta(seconds=1)
 
 
 class CodecError(ValueError):
@@ -72,7 +72,7 @@ def _struct(values: Mapping[object, object] | Mapping[str, object], path: ValueP
     return Struct(fields=fields)
 
 
-def _value(value: object, path: ValuePath) -> Value:  # noqa: PLR0911 - one line per kind of value
+def _value(value: object, path: ValuePath) -> Value:
     if path.depth > MAX_DEPTH_WRITTEN:
         raise CodecError(path.text, f"lists and dicts are nested more than {MAX_DEPTH_WRITTEN} deep")
     match value:
@@ -119,7 +119,7 @@ def check_text(text: str, path: ValuePath) -> str:
             text.encode()
         except UnicodeEncodeError as error:
             raise CodecError(path.text, "the text has a lone surrogate in it, which UTF-8 cannot write") from error
-    return str(text)
+    return str.__str__(text)  # a plain str, of whatever subclass it was
 
 
 def struct_to_dict(struct: Struct, path: str = "struct") -> dict[str, object]:
@@ -153,19 +153,32 @@ def _number(number: float) -> int | float:
     return int(number) if whole else number
 
 
-def datetime_to_timestamp(moment: datetime.datetime) -> Timestamp:
+def to_utc(moment: dt.datetime) -> dt.datetime:
+    """Return the same instant in UTC.
+
+    Raises:
+        CodecError: The datetime has no time zone, so it is no instant, or it is not between the years 1 and 9999 there.
+            The caller's mistake.
+    """
+    if moment.utcoffset() is None:
+        raise CodecError("datetime", "the datetime has no time zone: give it one, such as datetime.UTC")
+    try:
+        return moment.astimezone(dt.UTC)
+    except OverflowError as error:
+        raise CodecError("datetime", "in UTC it is not between the years 1 and 9999") from error
+
+
+def datetime_to_timestamp(moment: dt.datetime) -> Timestamp:
     """Return the instant, exact to the microsecond.
 
     Raises:
-        CodecError: The datetime has no time zone, so it is no instant. The caller's mistake.
+        CodecError: As `to_utc`.
     """
-    if moment.utcoffset() is None:
-        raise CodecError("datetime", "it has no time zone: give it one, such as datetime.UTC")
-    seconds, fraction = divmod(moment - _EPOCH, _SECOND)
+    seconds, fraction = divmod(to_utc(moment) - _EPOCH, _SECOND)
     return Timestamp(seconds=seconds, nanos=fraction // _MICROSECOND * 1000)
 
 
-def timestamp_to_datetime(timestamp: Timestamp) -> datetime.datetime:
+def timestamp_to_datetime(timestamp: Timestamp) -> dt.datetime:
     """Return the instant in UTC. Nanoseconds below a microsecond are dropped.
 
     Raises:
@@ -174,12 +187,12 @@ def timestamp_to_datetime(timestamp: Timestamp) -> datetime.datetime:
     if not 0 <= timestamp.nanos < NANOSECONDS_PER_SECOND:
         raise CodecError("timestamp", "nanos is not between 0 and 999,999,999")
     try:
-        return _EPOCH + datetime.timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // 1000)
+        return _EPOCH + dt.timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // 1000)
     except OverflowError as error:
         raise CodecError("timestamp", "it is not between the years 1 and 9999") from error
 
 
-def timedelta_to_duration(delta: datetime.timedelta) -> Duration:
+def timedelta_to_duration(delta: dt.timedelta) -> Duration:
     """Return the duration, exact to the microsecond; seconds and nanos have the same sign, as protobuf wants it.
 
     Raises:
@@ -189,11 +202,11 @@ def timedelta_to_duration(delta: datetime.timedelta) -> Duration:
     nanos = fraction // _MICROSECOND * 1000
     if seconds > MAX_DURATION_SECONDS or (seconds == MAX_DURATION_SECONDS and nanos):
         raise CodecError("timedelta", "it is longer than ten thousand years")
-    sign = -1 if delta < datetime.timedelta() else 1
+    sign = -1 if delta < dt.timedelta() else 1
     return Duration(seconds=sign * seconds, nanos=sign * nanos)
 
 
-def duration_to_timedelta(duration: Duration) -> datetime.timedelta:
+def duration_to_timedelta(duration: Duration) -> dt.timedelta:
     """Return the duration. Nanoseconds below a microsecond are dropped.
 
     Raises:
@@ -204,4 +217,4 @@ def duration_to_timedelta(duration: Duration) -> datetime.timedelta:
     if abs(duration.seconds) > MAX_DURATION_SECONDS:
         raise CodecError("duration", "it is longer than ten thousand years")
     micros = abs(duration.nanos) // 1000
-    return datetime.timedelta(seconds=duration.seconds, microseconds=micros if duration.nanos >= 0 else -micros)
+    return dt.timedelta(seconds=duration.seconds, microseconds=micros if duration.nanos >= 0 else -micros)

@@ -258,6 +258,7 @@ class ServerConnection(H2Protocol):
         """
         if self.closed:
             return
+        log.debug("A connection is closed", peer=self.peer, reason=reason)
         self.flush()
         self.closed = True
         self._arm("linger", self.limits.linger_seconds if linger is None else linger, self.abort)

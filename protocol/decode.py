@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, get_args, g
 
 import betterproto2
 from betterproto2 import FieldMetadata
-
 from flytower.protocol.wire import (
     LENGTH_DELIMITED,
     MAX_NESTING,
@@ -34,7 +33,6 @@ from flytower.protocol.wire import (
 
 if TYPE_CHECKING:
     from betterproto2 import Message
-
     from flytower.protocol.wire import Read
 
 M = TypeVar("M", bound="Message")

@@ -103,7 +103,7 @@ class ConnectionEvents(EventsProcessor):
 
     def process_connection_terminated(self, event: ConnectionTerminated) -> None:
         """A client takes its leave. h2 sends nothing more after this."""
-        self.owner.close("the client has sent GOAWAY")
+        self.owner.close(f"the client has sent GOAWAY, code {event.error_code}")
 
 
 def _number(stream_id: int | None) -> int:

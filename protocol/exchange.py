@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Exchange:
     """What every call has: an inbound half that collects messages, an outbound half, and exactly one end.
 
-    The connection calls `start`, `feed`, `end_of_request`, `sent` and `hang_up`; timers and the server call `stop`. All are
-    synchronous and none of them raises.
+    The connection calls `start`, `feed`, `end_of_request`, `sent` and `hang_up`; timers and the server call `stop`.
+    All are synchronous and none of them raises.
 
     Args:
         dispatcher: Admits calls, and hears of their end.

@@ -8,13 +8,12 @@ https://github.com/msgpack/msgpack/blob/master/spec.md.
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import enum
 from typing import TYPE_CHECKING
 
 import msgpack
-
-from flytower.protocol.codec import check_text
+from flytower.protocol.codec import MAX_DEPTH_READ, check_text, to_utc
 from flytower.protocol.literal_errors import (
     MAX_MSGPACK_BYTES,
     MAX_MSGPACK_CONTAINERS,
@@ -25,7 +24,7 @@ from flytower.protocol.literal_errors import (
 from flytower.protocol.literal_references import Directory, File, StructuredDataset, reference_to_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from flytower.protocol.value_path import ValuePath
 
@@ -60,9 +59,10 @@ def _plain(value: object, path: ValuePath) -> object:  # noqa: PLR0911 - one lin
         case str():
             with codec_errors_at(path):
                 return check_text(value, path)
-        case datetime.datetime():
-            return _aware(value, path).isoformat()
-        case datetime.timedelta():
+        case dt.datetime():
+            with codec_errors_at(path):
+                return to_utc(value).isoformat()
+        case dt.timedelta():
             return _seconds(value, path)
         case list() | tuple():
             return [_plain(item, path.item(index)) for index, item in enumerate(value)]
@@ -80,15 +80,9 @@ def _checked_int(value: int, path: ValuePath) -> int:
     return int(value)
 
 
-def _aware(value: datetime.datetime, path: ValuePath) -> datetime.datetime:
-    if value.utcoffset() is None:
-        raise LiteralError(path.text, "the datetime has no time zone: give it one, such as datetime.UTC")
-    return value.astimezone(datetime.UTC)
-
-
-def _seconds(value: datetime.timedelta, path: ValuePath) -> float:
+def _seconds(value: dt.timedelta, path: ValuePath) -> float:
     seconds = value.total_seconds()
-    if datetime.timedelta(seconds=seconds) != value:
+    if dt.timedelta(seconds=seconds) != value:
         raise LiteralError(path.text, "the timedelta is too long to keep its microseconds as a float")
     return seconds
 
@@ -97,7 +91,9 @@ def _plain_dict(value: Mapping[object, object], path: ValuePath) -> dict[object,
     plain: dict[object, object] = {}
     for key, item in value.items():
         if not isinstance(key, (str, int, float, enum.Enum)):
-            raise LiteralError(path.text, f"a key is of type {type(key).__name__}; str, int, float, bool and enum can be")
+            raise LiteralError(
+                path.text, f"a key is of type {type(key).__name__}; str, int, float, bool and enum can be"
+            )
         plain[_plain(key, path.key(key))] = _plain(item, path.key(key))
     if len(plain) != len(value):
         raise LiteralError(path.text, "two keys are the same once they are written")
@@ -121,7 +117,7 @@ def unpack_untrusted(data: bytes, path: ValuePath) -> object:
         raise LiteralError(path.text, f"it takes {len(data)} bytes, of which {MAX_MSGPACK_BYTES} are allowed")
     budget = _Budget()
     try:
-        return msgpack.unpackb(
+        value: object = msgpack.unpackb(
             data,
             strict_map_key=False,
             timestamp=_AS_DATETIME,
@@ -131,6 +127,23 @@ def unpack_untrusted(data: bytes, path: ValuePath) -> object:
         )
     except (msgpack.UnpackException, ValueError, TypeError, OverflowError) as error:
         raise LiteralError(path.text, f"it is no msgpack that can be read here ({type(error).__name__})") from error
+    _check_depth(value, path)
+    return value
+
+
+def _check_depth(value: object, path: ValuePath) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH_READ + 1):
+        level = [child for container in level for child in _children(container)]
+        if not level:
+            return
+    raise LiteralError(path.text, f"it is nested more than {MAX_DEPTH_READ} deep")
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 _AS_DATETIME = 3  # what msgpack calls it: aware, in UTC

@@ -55,9 +55,7 @@ def reference_to_scalar(value: File | Directory | StructuredDataset) -> core.Sca
         kind = core.StructuredDatasetType(format=value.format)
         metadata = core.StructuredDatasetMetadata(structured_dataset_type=kind)
         return core.Scalar(structured_dataset=core.StructuredDataset(uri=value.uri, metadata=metadata))
-    blob_type = core.BlobType(
-        format=value.format, dimensionality=MULTIPART if isinstance(value, Directory) else SINGLE
-    )
+    blob_type = core.BlobType(format=value.format, dimensionality=MULTIPART if isinstance(value, Directory) else SINGLE)
     return core.Scalar(blob=core.Blob(uri=value.uri, metadata=core.BlobMetadata(type=blob_type)))
 
 

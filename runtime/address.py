@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -12,6 +11,8 @@ from flytower.runtime.errors import NameTaken
 from flytower.runtime.monitor import Down, Listener, Monitor, Monitors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flytower.runtime.exits import Exit
 
 

@@ -58,7 +58,9 @@ class MailboxFull(ActorError):  # noqa: N818 - the established word
     """The mailbox has no room: the actor is slower than its senders. Try later, or use `send`, which waits."""
 
     def __init__(self, path: str, bound: int) -> None:
-        super().__init__(f"the mailbox of {path} is full ({bound} messages); try later, or send(), which waits for room")
+        super().__init__(
+            f"the mailbox of {path} is full ({bound} messages); try later, or send(), which waits for room"
+        )
         self.path = path
         self.bound = bound
 
@@ -108,7 +110,9 @@ class RestartIntensityExceeded(ActorError):  # noqa: N818 - OTP's term
     """
 
     def __init__(self, path: str, child: str, restarts: int, within: float, last: Exit) -> None:
-        super().__init__(f"{path} gave up: more than {restarts} restarts in {within:g} s, the last for {child} ({last})")
+        super().__init__(
+            f"{path} gave up: more than {restarts} restarts in {within:g} s, the last for {child} ({last})"
+        )
         self.path = path
         self.child = child
 

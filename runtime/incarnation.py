@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from flytower.runtime.names import Names
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from flytower.runtime.context import Child
     from flytower.runtime.spec import ChildSpec
@@ -85,8 +84,8 @@ class Incarnation:
             finally:
                 self._shields.remove(scope)
 
-    # Without the protection, Ctrl-C is raised in whatever task happens to run, and would pass for a crash of that actor.
-    # With it, trio delivers it to the main task: the block that opened the system, which then stops in order.
+    # Without the protection, Ctrl-C is raised in whatever task happens to run, and would pass for a crash of that
+    # actor. With it, trio delivers it to the main task: the block that opened the system, which then stops in order.
     @trio.lowlevel.enable_ki_protection
     async def live(self) -> Exit:
         """Live, and return how it ended. Whatever the child's code raises, SystemExit too, is its own crash."""
@@ -95,7 +94,7 @@ class Incarnation:
                 if not self.stop_requested.is_set():
                     self.child = self._spec.incarnate()
                     await self.child.run(self)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - SystemExit in a child is the end of that child only
             # The scope has taken out its own cancellation, and shields from all others: what is left is a crash.
             return crashed(error) if any(leaves(error)) else crashed(StrayCancellation(self.path))
         finally:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 
 if TYPE_CHECKING:
+    from flytower.runtime.address import Address
     from flytower.runtime.promise import Promise
 
 # A resident service answers some ten thousand messages a second: this is a tenth of a second of delay, and less than
@@ -30,7 +31,7 @@ class Envelope(NamedTuple):
 
     message: object
     promise: Promise[Any] | None = None
-    chain: tuple[object, ...] = ()
+    chain: tuple[Address, ...] = ()
 
 
 class Mailbox:

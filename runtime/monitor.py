@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flytower.runtime.exits import Exit
 
 log = structlog.get_logger(__name__)

@@ -83,7 +83,9 @@ class Ref(Address, Generic[M_contra]):
             await self.mailbox.send(Envelope(message))
 
     async def ask(self, request: Request[R], timeout: float | None = None) -> R:  # noqa: ASYNC109 - see AskTimeout
-        """Send, and wait for the answer. Cancelling the wait withdraws the request: a handler that has not started is skipped.
+        """Send, and wait for the answer.
+
+        Cancelling the wait withdraws the request: a handler that has not started is skipped.
 
         Args:
             request: It must be one of the messages that the service takes.
@@ -141,5 +143,3 @@ class Ref(Address, Generic[M_contra]):
                 self._dead_letters.add(self.path, envelope.message, str(exit))
             else:
                 envelope.promise.reject(ActorDead(self.path, exit))
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 
 import structlog
@@ -15,6 +14,8 @@ from flytower.runtime.ref import Ref, Request, chain
 from flytower.runtime.tree import Node
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from flytower.runtime.context import Context
     from flytower.runtime.mailbox import Envelope
 
@@ -72,11 +73,11 @@ class Service(Generic[M]):
         return self._ref
 
     def spawn(self, function: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
-        """Run `function(*args)` beside the handlers. It ends with the service at the latest; if it raises, both crash."""
+        """Run `function(*args)` beside the handlers, until the service ends. If it raises, the service crashes."""
         self._nursery.start_soon(self._background, function, args, name=function)
 
     def defer(self, request: Request[R]) -> Promise[R]:
-        """Answer `request` later: return the promise to resolve, now that its handler runs; what that returns is ignored.
+        """Answer `request` later: return the promise to resolve. What its handler returns is then ignored.
 
         The ask fails by itself when the service ends first. `withdrawn` tells when nobody waits any more.
         """
@@ -150,29 +151,27 @@ class Service(Generic[M]):
             return
         self._current, self._deferred = envelope, False
         self._state = f"handling {type(envelope.message).__name__}"
-        chain.set((*envelope.chain, self.ref))  # type: ignore[arg-type]  # a mailbox does not look into its chains
+        chain.set((*envelope.chain, self.ref))
         try:
-            self._answer(envelope, await self.handle(envelope.message))  # type: ignore[arg-type]  # typed by the ref
+            answer = await self.handle(envelope.message)  # type: ignore[arg-type]  # the ref takes only M
         except Exception as error:
-            self._refuse(envelope, error)
+            refusal = _refusal(error)
+            if refusal is None:
+                raise
+            self._refuse(envelope, refusal)
+        else:
+            if envelope.promise is not None and not self._deferred:
+                envelope.promise.resolve(answer)
         self._current, self._state = None, "idle"
 
-    def _answer(self, envelope: Envelope, value: object) -> None:
-        if envelope.promise is not None and not self._deferred:
-            envelope.promise.resolve(value)
-
-    def _refuse(self, envelope: Envelope, error: Exception) -> None:
-        """Take a refusal, also out of a nursery of the handler, as the answer; raise all else."""
-        match list(leaves(error)):
-            case [Refusal() as refusal]:
-                pass
-            case _:
-                raise error
-        if envelope.promise is None:
-            name = type(envelope.message).__name__
-            log.warning("a message that nobody waits for was refused", path=self.ref.path, message=name, why=str(refusal))
-        else:
+    def _refuse(self, envelope: Envelope, refusal: Refusal) -> None:
+        if envelope.promise is not None:
             envelope.promise.reject(refusal.error)
+        else:
+            name = type(envelope.message).__name__
+            log.warning(
+                "a message that nobody waits for was refused", path=self.ref.path, message=name, why=str(refusal)
+            )
 
     async def _end(self) -> None:
         """End a life that was stopped, or is over: who is owed an answer may still get it from `stopping`."""
@@ -226,3 +225,12 @@ class Service(Generic[M]):
             if any(leaves(error)):
                 self._background_error = error
             raise
+
+
+def _refusal(error: Exception) -> Refusal | None:
+    """Return the refusal that a handler raised, also out of a nursery of its own; None when it raised anything else."""
+    match list(leaves(error)):
+        case [Refusal() as refusal]:
+            return refusal
+        case _:
+            return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -12,6 +11,8 @@ from flytower.runtime.mailbox import DEFAULT_BOUND
 from flytower.runtime.ref import Ref
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flytower.runtime.context import Child
     from flytower.runtime.service import Service
 
@@ -40,8 +41,8 @@ class ChildSpec:
         name: What it is called among its siblings; no slash.
         factory: Makes the child, anew for each incarnation. It runs when the child starts, and may raise.
         restart: When it is started again.
-        grace: Seconds that a graceful stop may take; then the child is cancelled. Clean-up after that is bounded by as much
-            again.
+        grace: Seconds that a graceful stop may take; then the child is cancelled. Its clean-up after that is bounded
+            by as much again.
         start_within: Seconds until it must be ready; `math.inf` for ever.
     """
 

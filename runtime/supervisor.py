@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,9 @@ from flytower.runtime.strategy import Phase, Row, Strategy, next_starts, next_st
 from flytower.runtime.tree import Node
 
 if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+
     from flytower.runtime.context import Context
 
 log = structlog.get_logger(__name__)
@@ -55,8 +57,8 @@ class Supervisor:
     """Runs children, and is itself a child. The object can run again after its end, so it is also their lasting handle.
 
     Children start in the order given, each when the one before it is ready, and stop in reverse, each inside its
-    grace and all inside the supervisor's own. A crash while starting counts like any other. More crashes than `intensity`
-    allows end the supervisor: it stops its children and crashes with `RestartIntensityExceeded`.
+    grace and all inside the supervisor's own. A crash while starting counts like any other. More crashes than
+    `intensity` allows end the supervisor: it stops its children and crashes with `RestartIntensityExceeded`.
 
     Args:
         children: What to run from the start.
@@ -81,10 +83,15 @@ class Supervisor:
         self._slots: dict[str, Slot] = {}  # in start order
         self._closing = True  # no child is wanted: true before and after a run
         self._failure: BaseException | None = None  # why it gave up
+        self._path = ""
+        self._rng: random.Random
+        self._commons: Commons
+        self._window: RestartWindow
+        self._nursery: trio.Nursery
         self._changed = trio.lowlevel.ParkingLot()  # woken by _reconcile: who waits for a child
 
     def spec(self, name: str, *, restart: Restart = Restart.PERMANENT, grace: float = DEFAULT_BUDGET) -> ChildSpec:
-        """Return how another supervisor runs this one. It waits for ever for it to be ready: it has its own intensity."""
+        """Return how another supervisor runs this one: without a limit to its start, which its intensity bounds."""
         return ChildSpec(name, lambda: self, restart, grace, start_within=float("inf"))
 
     # ---- children that come and go ----------------------------------------------------------------------------
@@ -160,8 +167,7 @@ class Supervisor:
         self._path, self._closing, self._failure = context.path, False, None
         self._rng = context.rng
         # Under a context that is not ours it is the root of a system of its own.
-        ours = isinstance(context, Incarnation)
-        self._commons = context.commons if ours else Commons(context.rng, context.new_id)
+        self._commons = context.commons if isinstance(context, Incarnation) else Commons(context.rng, context.new_id)
         self._window = RestartWindow(self._intensity)
         try:
             async with trio.open_nursery() as self._nursery:

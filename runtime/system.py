@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from flytower.runtime.strategy import Strategy
 from flytower.runtime.supervisor import DEFAULT_BUDGET, Supervisor
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
     from flytower.runtime.address import Address
     from flytower.runtime.backoff import Backoff
     from flytower.runtime.dead_letters import DeadLetters

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,7 @@ def render(node: Node) -> str:
 def _lines(node: Node, first: str, rest: str) -> Iterator[str]:
     name = node.path.rsplit("/", 1)[-1] or node.path
     yield (
-        f"{first}{name} ({node.kind}) {node.state}, mailbox {node.mailbox}, "
-        f"{node.restarts} restarts, {node.age:.1f} s"
+        f"{first}{name} ({node.kind}) {node.state}, mailbox {node.mailbox}, {node.restarts} restarts, {node.age:.1f} s"
     )
     for index, child in enumerate(node.children):
         last = index == len(node.children) - 1
