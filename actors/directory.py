@@ -14,7 +14,7 @@ from flytower.actors.answers import Published, response
 from flytower.actors.events import Demand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from flytower.actors.task import Task
     from flytower.connectors.category import TaskCategory
@@ -95,6 +95,10 @@ class Directory:
     def get(self, task_id: str) -> Entry | None:
         """Return the entry of a task, or None."""
         return self._entries.get(task_id)
+
+    def entries(self) -> Iterable[Entry]:
+        """Return all entries, oldest first."""
+        return self._entries.values()
 
     def named(self, category: TaskCategory, meta: bytes) -> Entry | None:
         """Return the entry that answers to a resource_meta, or None."""

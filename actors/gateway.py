@@ -56,6 +56,7 @@ class Gateway:
         self._grace = grace
         self._listening = listening
         self._server: Server | None = None
+        self.serving = False  # what the health service says too; changed in `_serve` only
         self._started = trio.current_time()
 
     async def run(self, context: Context) -> None:
@@ -66,28 +67,39 @@ class Gateway:
         ) as server:
             self._server = server
             self._listening(self, server.address)
-            self._health.set_serving(True)
+            self._serve(serving=True)
             try:
                 context.ready()
                 await context.stop_requested.wait()
                 await self.drain(self._grace)
             finally:
-                self._health.set_serving(False)
+                self._serve(serving=False)
                 self._server = None
 
     async def drain(self, grace: float) -> None:
         """Take no new calls, and wait for those in flight, `grace` seconds at most."""
-        self._health.set_serving(False)
+        self._serve(serving=False)
         if self._server is not None:
             await self._server.drain(grace)
 
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return self._server.statistics().connections if self._server is not None else 0
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls without an answer yet."""
+        return self._server.statistics().calls if self._server is not None else 0
+
     def inspect(self, path: str, now: float) -> Node:
         """Describe itself."""
-        if self._server is None:
-            return Node(path, "Gateway", "closed", age=now - self._started)
-        statistics = self._server.statistics()
-        state = f"serving {statistics.connections} connections"
-        return Node(path, "Gateway", state, mailbox=statistics.calls, age=now - self._started)
+        state = "closed" if self._server is None else f"serving {self.connections} connections"
+        return Node(path, "Gateway", state, mailbox=self.calls_in_flight, age=now - self._started)
+
+    def _serve(self, *, serving: bool) -> None:
+        self.serving = serving
+        self._health.set_serving(serving)
 
     def _finished(self, call: Call, status: Status, seconds: float) -> None:
         if isinstance(call.about, About) and call.about.task_type:

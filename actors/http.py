@@ -153,7 +153,7 @@ class _Connection:
             if not begun and self._h11.trailing_data[0]:
                 begun = True
                 waiting.deadline = trio.current_time() + HEAD_SECONDS
-            self._h11.receive_data(await self._stream.receive_some(RECEIVE_BYTES))
+            self._h11.receive_data(bytes(await self._stream.receive_some(RECEIVE_BYTES)))
 
     def _reply(self, request: h11.Request) -> Reply:
         if request.method not in (b"GET", b"HEAD"):

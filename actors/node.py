@@ -25,8 +25,10 @@ from flytower.actors.janitor import Janitor
 from flytower.actors.ledger import Ledger, MemoryStore, Store
 from flytower.actors.metadata_service import ConnectorMetadataService
 from flytower.actors.metrics import Metrics
+from flytower.actors.observer import Observer
 from flytower.actors.registry import RegistryActor, RegistryMessage, Routes
 from flytower.actors.sync_service import SyncConnectorService
+from flytower.actors.views import views_of, watch
 from flytower.protocol.health import Health
 from flytower.protocol.limits import Limits
 from flytower.protocol.loop import open_event_loop
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Callable
 
-    from flytower.actors.observer import Observer
     from flytower.connectors.bound import Bound
     from flytower.connectors.category import TaskCategory
     from flytower.connectors.registry import Registry
@@ -68,7 +69,7 @@ class NodeConfig:
     Args:
         registry: The connectors to serve.
         host: The address to listen on; loopback unless told otherwise, since the wire has no authentication.
-        port: The port; 0 picks one.
+        port: The port; 0 picks one, None serves nobody (local runs, where the caller talks to `Node.tasks`).
         metrics_host: The observer's address.
         metrics_port: The observer's port; 0 picks one, None runs no observer.
         grace: Seconds that calls in flight get at shutdown.
@@ -79,7 +80,7 @@ class NodeConfig:
 
     registry: Registry
     host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
+    port: int | None = DEFAULT_PORT
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = DEFAULT_METRICS_PORT
     grace: float = DEFAULT_GRACE
@@ -106,10 +107,14 @@ class Node:
         self.routes = Routes()  # replaced by the registry actor only
         self.health = Health((ASYNC_AGENT_SERVICE, SYNC_AGENT_SERVICE, AGENT_METADATA_SERVICE))
         self.system: System | None = None
-        self._new_id = new_id
         self._gateway: Gateway | None = None
-        self._observer: Observer | None = None
-        self._address = (config.host, config.port)
+        self._address = (config.host, config.port or 0)
+        self._metrics_address = (config.metrics_host, config.metrics_port or 0)
+        self.tasks = AsyncConnectorService(
+            lambda: self.routes, self.hosts, self.directory, self.timers, self.metrics, new_id
+        )
+        self.sync_tasks = SyncConnectorService(lambda: self.routes, self.hosts, self.metrics)
+        self.metadata = ConnectorMetadataService(lambda: self.routes)
         self.registry = ServiceSpec[RegistryMessage]("registry", self._make_registry)
 
     @property
@@ -120,7 +125,27 @@ class Node:
     @property
     def metrics_address(self) -> tuple[str, int] | None:
         """The host and port of the observer, None without one."""
-        return self._observer.address if self._observer is not None else None
+        return self._metrics_address if self.config.metrics_port is not None else None
+
+    @property
+    def serving(self) -> bool:
+        """Whether the node takes calls."""
+        return self._gateway is not None and self._gateway.serving
+
+    @property
+    def connections(self) -> int:
+        """Open gRPC connections."""
+        return self._gateway.connections if self._gateway is not None else 0
+
+    @property
+    def calls_in_flight(self) -> int:
+        """GRPC calls without an answer yet."""
+        return self._gateway.calls_in_flight if self._gateway is not None else 0
+
+    @property
+    def dead_letters(self) -> int:
+        """Messages for actors that had ended, since the start."""
+        return self.system.dead_letters.total if self.system is not None else 0
 
     def tree(self) -> TreeNode:
         """Return all that runs, as data."""
@@ -140,17 +165,19 @@ class Node:
             ChildSpec("ledger", lambda: self.ledger, grace=STOP_SECONDS),
             self.registry,
             ChildSpec("connectors", self._make_connectors, grace=2 * STOP_SECONDS),
-            ChildSpec("gateway", self._make_gateway, grace=self.config.grace + STOP_SECONDS),
-            ChildSpec("janitor", lambda: Janitor(lambda: list(self.hosts.values()))),
         ]
+        if self.config.port is not None:
+            specs.append(ChildSpec("gateway", self._make_gateway, grace=self.config.grace + STOP_SECONDS))
         if self.config.metrics_port is not None:
-            specs.insert(-1, ChildSpec("observer", self._make_observer))
+            specs.append(ChildSpec("observer", self._make_observer))
+        specs.append(ChildSpec("janitor", lambda: Janitor(lambda: list(self.hosts.values()))))
         return specs
 
     def _make_registry(self) -> RegistryActor:
         return RegistryActor(self.config.registry, self._publish)
 
     def _publish(self, routes: Routes) -> None:
+        self.metrics.know(category.name for category in routes.connectors)
         self.routes = routes
 
     def _make_connectors(self) -> Supervisor:
@@ -166,15 +193,7 @@ class Node:
         return ChildSpec(f"{category.name}@{category.version}", make, grace=STOP_SECONDS)
 
     def _make_gateway(self) -> Gateway:
-        def routes() -> Routes:
-            return self.routes
-
-        services = (
-            AsyncConnectorService(routes, self.hosts, self.directory, self.timers, self.metrics, self._new_id),
-            SyncConnectorService(routes, self.hosts, self.metrics),
-            ConnectorMetadataService(routes),
-        )
-        methods = [method for service in services for method in service.methods()]
+        methods = [*self.tasks.methods(), *self.sync_tasks.methods(), *self.metadata.methods()]
         config = self.config
         return Gateway(methods, self.health, self.metrics, self._address, config.limits, config.grace, self._listen)
 
@@ -182,7 +201,10 @@ class Node:
         self._gateway, self._address = gateway, address
 
     def _make_observer(self) -> Observer:
-        raise NotImplementedError
+        return Observer(views_of(self), self._metrics_address, self._observe)
+
+    def _observe(self, _observer: Observer, address: tuple[str, int]) -> None:
+        self._metrics_address = address
 
 
 @asynccontextmanager
@@ -204,4 +226,5 @@ async def open_node(
     node = Node(config, new_id or (lambda: uuid.uuid4().hex))
     async with open_event_loop(), open_system(node.specs(), strategy=Strategy.REST_FOR_ONE, rng=rng) as system:
         node.system = system
+        watch(node)
         yield node

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from flytower.connectors.category import TaskCategory
@@ -13,12 +12,14 @@ from flytower.connectors.policy import Policy
 from flytower.connectors.resource_meta import ResourceMeta, ensure_dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from flytower.connectors.resource import Resource
     from flytower.protocol.generated.flyteidl.admin import TaskExecutionMetadata
     from flytower.protocol.generated.flyteidl.core import LiteralMap, TaskTemplate
 
 
-class ConnectorBase(ABC):
+class ConnectorBase(ABC):  # noqa: B024 - its two kinds have the abstract methods
     """What all connectors share. Subclass `AsyncConnectorBase` or `SyncConnectorBase`, not this.
 
     Every method may be a plain function, which then runs in a thread, or a coroutine function, which runs on trio,
@@ -61,7 +62,7 @@ class AsyncConnectorBase(ConnectorBase):
 
     def __init__(self, metadata_type: type[ResourceMeta], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not (isinstance(metadata_type, type) and issubclass(metadata_type, ResourceMeta)):
+        if not _is_metadata_type(metadata_type):
             raise ConnectorContractError(f"metadata_type must be a subclass of ResourceMeta, not {metadata_type!r}")
         ensure_dataclass(metadata_type)
         self._metadata_type = metadata_type
@@ -102,21 +103,25 @@ class AsyncConnectorBase(ConnectorBase):
             JobNotFound: It is gone already; this is as good as success.
         """
 
-    def get_metrics(self, resource_meta: Any, **kwargs: Any) -> Any:
+    def get_metrics(self, resource_meta: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - what an override is given
         """Return the job's metrics: a GetTaskMetricsResponse, its results, or a dictionary name -> JSON-like data.
 
         Parameters that it may have: `queries`, `start_time`, `end_time`, `step`, as in Flyte's request.
         """
         raise ConnectorMethodNotImplemented(f"{self.name} has no metrics")
 
-    def get_logs(self, resource_meta: Any, **kwargs: Any) -> Any:
+    def get_logs(self, resource_meta: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - what an override is given
         """Return the job's log: lines, a LogPage, a GetTaskLogsResponse; or yield any of these, as a generator.
 
         Parameters that it may have: `token` (where to go on, "" at the start) and `lines` (how many; 0 for all).
         """
         raise ConnectorMethodNotImplemented(f"{self.name} has no logs")
 
-    def find(self, key: str, **kwargs: Any) -> ResourceMeta | Awaitable[ResourceMeta | None] | None:
+    def find(
+        self,
+        key: str,  # noqa: ARG002 - what an override is given
+        **kwargs: Any,  # noqa: ARG002 - likewise
+    ) -> ResourceMeta | Awaitable[ResourceMeta | None] | None:
         """Look up the job that `create` has started for an idempotency key; None when there is none.
 
         To be written by connectors with `Recovery.FIND`.
@@ -138,3 +143,7 @@ class SyncConnectorBase(ConnectorBase):
         **kwargs: Any,
     ) -> Resource | Awaitable[Resource]:
         """Execute the task, and return how it ended: the phase must be a terminal one."""
+
+
+def _is_metadata_type(candidate: object) -> bool:
+    return isinstance(candidate, type) and issubclass(candidate, ResourceMeta)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
-
 from flytower.connectors.base import AsyncConnectorBase, ConnectorBase, SyncConnectorBase
-from flytower.connectors.category import TaskCategory
 from flytower.connectors.errors import (
     ConnectorContractError,
     ConnectorError,
@@ -25,9 +22,14 @@ from flytower.connectors.policy import Policy, Recovery
 from flytower.connectors.resource import Resource, check_message, is_terminal
 from flytower.connectors.resource_meta import ResourceMeta
 from flytower.connectors.signature import Accepted, inspect_method
-from flytower.connectors.structs import to_struct
+from flytower.protocol.codec import dict_to_struct
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import ExecutionMetricResult, LiteralMap, TaskTemplate
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from flytower.connectors.category import TaskCategory
 
 log = structlog.get_logger(__name__)
 
@@ -155,7 +157,9 @@ class Bound:
         asked = {"queries": list(queries), "start_time": start_time, "end_time": end_time, "step": step}
         return _metrics_message(await self._call("get_metrics", resource_meta=self.decode(meta), **asked))
 
-    async def logs(self, meta: bytes, *, token: str = "", lines: int = 0) -> AsyncGenerator[admin.GetTaskLogsResponse, None]:
+    async def logs(
+        self, meta: bytes, *, token: str = "", lines: int = 0
+    ) -> AsyncGenerator[admin.GetTaskLogsResponse, None]:
         """Yield the job's log as messages: first a header with a token where the connector gives one, then lines.
 
         An async generator: read it inside `async with contextlib.aclosing(bound.logs(meta)) as stream`.
@@ -187,7 +191,7 @@ class Bound:
             decoded = metadata_type.decode(meta)
         except ResourceMetaError:
             raise
-        except BaseException as error:  # noqa: BLE001 - `decode` may be an author's, and the bytes are anyone's
+        except BaseException as error:
             raise ResourceMetaError(f"resource_meta is no {metadata_type.__name__}: {error!r}") from error
         if not isinstance(decoded, metadata_type):
             raise ResourceMetaError(f"resource_meta is no {metadata_type.__name__}, but a {type(decoded).__name__}")
@@ -204,7 +208,9 @@ class Bound:
         answer = await self._call("do", task_template=task_template, output_prefix=output_prefix, inputs=inputs)
         resource = self._resource("do", answer)
         if not is_terminal(resource.phase):
-            raise InvalidResource(f"{self._label('do')} returned phase {resource.phase.name}; it must be a terminal one")
+            raise InvalidResource(
+                f"{self._label('do')} returned phase {resource.phase.name}; it must be a terminal one"
+            )
         return resource
 
     # ---- inside -----------------------------------------------------------------------------------------------
@@ -240,7 +246,7 @@ class Bound:
             data = meta.encode()
         except ResourceMetaError:
             raise
-        except BaseException as error:  # noqa: BLE001 - `encode` may be an author's
+        except BaseException as error:
             raise ResourceMetaError(f"{type(meta).__name__} cannot be encoded: {error!r}") from error
         if not isinstance(data, bytes):
             raise ConnectorContractError(f"encode of {type(meta).__name__} returned a {type(data).__name__}, not bytes")
@@ -251,8 +257,8 @@ class Bound:
         with trio.move_on_after(CLEAN_UP_SECONDS):
             try:
                 await self._call("delete", resource_meta=meta)
-            except Exception as error:  # noqa: BLE001 - the error that is raised is the one that led here
-                log.error("a job that cannot be named was not deleted", connector=self.name, error=repr(error))  # noqa: TRY400 - one line
+            except Exception as error:
+                log.error("a job that cannot be named was not deleted", connector=self.name, error=repr(error))
 
     def _resource(self, name: str, answer: Any) -> admin.Resource:
         if isinstance(answer, Resource):
@@ -274,7 +280,9 @@ class Bound:
         if self.policy.recovery is Recovery.FIND and not self.capabilities.find:
             raise ConnectorContractError(f"{self.name} declares Recovery.FIND and has no method `find`")
         if self.policy.recovery is Recovery.TOKEN and not self.capabilities.idempotency_key:
-            raise ConnectorContractError(f"{self.name} declares Recovery.TOKEN, and its create takes no `idempotency_key`")
+            raise ConnectorContractError(
+                f"{self.name} declares Recovery.TOKEN, and its create takes no `idempotency_key`"
+            )
 
     def _async_connector(self) -> AsyncConnectorBase:
         if not isinstance(self.connector, AsyncConnectorBase):
@@ -289,12 +297,14 @@ def _check_identity(connector: ConnectorBase) -> tuple[str, TaskCategory]:
     if not isinstance(connector, AsyncConnectorBase | SyncConnectorBase):
         raise ConnectorContractError(f"{connector!r} is no instance of AsyncConnectorBase or SyncConnectorBase")
     kind = type(connector).__name__
-    if not isinstance(connector.name, str) or not connector.name:
+    if type(connector.name) is not str or not connector.name:
         raise ConnectorContractError(f"{kind}.name must be a non-empty string, not {connector.name!r}")
     if not isinstance(connector.policy, Policy):
         raise ConnectorContractError(f"{kind}.policy must be a Policy, not {connector.policy!r}")
     if connector.flavour not in (Flavour.TRIO, Flavour.ASYNCIO):
-        raise ConnectorContractError(f"{kind}.flavour must be Flavour.TRIO or Flavour.ASYNCIO, not {connector.flavour!r}")
+        raise ConnectorContractError(
+            f"{kind}.flavour must be Flavour.TRIO or Flavour.ASYNCIO, not {connector.flavour!r}"
+        )
     try:
         return connector.name, connector.task_category
     except AttributeError as error:
@@ -321,6 +331,8 @@ def _metrics_message(answer: Any) -> admin.GetTaskMetricsResponse:
 
 def _metric(name: str, data: Any) -> ExecutionMetricResult:
     try:
-        return ExecutionMetricResult(metric=name, data=to_struct(data if isinstance(data, Mapping) else {"value": data}))
+        return ExecutionMetricResult(
+            metric=name, data=dict_to_struct(dict(data) if isinstance(data, Mapping) else {"value": data}, name)
+        )
     except (TypeError, ValueError) as error:
         raise ConnectorContractError(f"metric {name!r} cannot be converted: {error}") from error

@@ -17,9 +17,9 @@ class TaskCategory:
     version: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
+        if type(self.name) is not str or not self.name:
             raise ValueError(f"the name of a task category must be a non-empty string, not {self.name!r}")
-        if not isinstance(self.version, int) or isinstance(self.version, bool):
+        if type(self.version) is not int:
             raise ValueError(f"the version of task category {self.name!r} must be an integer, not {self.version!r}")
 
     def __str__(self) -> str:

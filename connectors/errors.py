@@ -3,6 +3,8 @@
 An author raises `JobNotFound`, `RetryLater` and `PermanentFailure`; the server raises the others about a connector.
 """
 
+# ruff: noqa: N818 - authors write these names, and FlyteConnectorNotFound is flytekit's: they say what happened
+
 from __future__ import annotations
 
 import math
@@ -57,7 +59,10 @@ class ConnectorMethodNotImplemented(ConnectorError, NotImplementedError):
 
 
 class ConnectorContractError(ConnectorError, TypeError):
-    """A connector is not what the interface asks for: a method is missing or returns the wrong thing. Its author's fault."""
+    """A connector is not what the interface asks for: a method is missing, or returns the wrong thing.
+
+    Its author's fault.
+    """
 
 
 class ConnectorExited(ConnectorError):

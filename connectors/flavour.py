@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 import trio_asyncio
-
 from flytower.connectors.errors import ConnectorError, ConnectorExited, WrongFlavour
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 
 class Flavour(Enum):
@@ -42,7 +43,7 @@ def flavour_of(function: Callable[..., Any], declared: Flavour) -> Flavour:
 
     A function that only returns an awaitable (decorated, partial) counts as plain; the awaitable is awaited after.
     """
-    called = getattr(type(function), "__call__", None)  # noqa: B004 - an object with an async __call__ is one, too
+    called = getattr(type(function), "__call__", None)
     is_coroutine = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
     return declared if is_coroutine else Flavour.THREAD
 
@@ -77,7 +78,7 @@ class Method:
             return await self._run(args, kwargs)
         except trio.Cancelled:
             raise
-        except BaseException as error:  # noqa: BLE001 - this is the border that contains user code
+        except BaseException as error:
             await self._contain(error)
 
     def with_function(self, function: Callable[..., Any], flavour: Flavour) -> Method:
@@ -96,9 +97,7 @@ class Method:
         def boxed() -> list[Any]:
             return [self.function(*args, **kwargs)]  # in a box, because trio refuses a bare coroutine
 
-        box = await trio.to_thread.run_sync(
-            boxed, abandon_on_cancel=True, limiter=self.limiter, thread_name=self.label
-        )
+        box = await trio.to_thread.run_sync(boxed, abandon_on_cancel=True, limiter=self.limiter, thread_name=self.label)
         return box[0]
 
     async def _await(self, awaitable: Awaitable[Any]) -> Any:
@@ -108,7 +107,9 @@ class Method:
 
     async def _run_on_asyncio(self, start: Callable[[], Awaitable[Any]]) -> Any:
         if trio_asyncio.current_loop.get() is None:
-            raise WrongFlavour(f"{self.label} is for asyncio, and no asyncio loop runs here: enter trio_asyncio.open_loop()")
+            raise WrongFlavour(
+                f"{self.label} is for asyncio, and no asyncio loop runs here: enter trio_asyncio.open_loop()"
+            )
 
         async def contained() -> Any:
             # Inside the asyncio task: a SystemExit that leaves the task takes the loop, and trio with it.

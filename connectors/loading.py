@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
-
 from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 from flytower.connectors.registry import ConnectorRegistry, Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +46,7 @@ def load_modules(names: Iterable[str], registry: Registry | None = None) -> list
     Returns:
         Those that failed. Whatever such a module had registered by then is taken back; the others are served.
     """
-    failures = [_attempt(name, lambda name=name: importlib.import_module(name)) for name in names]
+    failures = [_attempt(name, functools.partial(importlib.import_module, name)) for name in names]
     return _finish(failures, registry)
 
 
@@ -53,8 +56,14 @@ def load_entry_points(group: str = ENTRY_POINT_GROUP, registry: Registry | None 
     Arguments and result are as for `load_modules`.
     """
     points = importlib.metadata.entry_points(group=group)
-    failures = [_attempt(f"{point.name} = {point.value}", lambda point=point: _register(point.load())) for point in points]
+    failures = [
+        _attempt(f"{point.name} = {point.value}", functools.partial(_load_entry_point, point)) for point in points
+    ]
     return _finish(failures, registry)
+
+
+def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
+    _register(point.load())
 
 
 def _register(found: object) -> None:
@@ -71,7 +80,7 @@ def _attempt(name: str, load: Callable[[], object]) -> LoadFailure | None:
     before = ConnectorRegistry.default.copy()
     try:
         load()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything, and the others must be served
+    except (Exception, SystemExit) as error:
         ConnectorRegistry.default.restore(before)
         failure = LoadFailure(name, f"{type(error).__name__}: {error}")
         log.warning("connectors could not be loaded", module=name, reason=failure.reason, exc_info=error)

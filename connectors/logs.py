@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 import trio
-
 from flytower.connectors.errors import ConnectorContractError
 from flytower.connectors.flavour import Flavour, Method
 from flytower.protocol.generated.flyteidl.admin import (
@@ -87,7 +86,7 @@ async def _close(closing: Method) -> None:
     with trio.move_on_after(CLOSE_SECONDS, shield=True):
         try:
             await closing()
-        except Exception as error:  # noqa: BLE001 - the logs were read; what the clean-up says cannot matter to the reader
+        except Exception as error:
             log.warning("a log generator failed to close", method=closing.label, error=repr(error))
 
 
@@ -130,7 +129,9 @@ def messages_of(item: Any, label: str) -> Iterator[GetTaskLogsResponse]:
 
 def _bodies(lines: Any, label: str) -> Iterator[GetTaskLogsResponse]:
     if not isinstance(lines, Iterable) or isinstance(lines, bytes | Mapping):
-        raise ConnectorContractError(f"{label} gave a {type(lines).__name__}; it must give lines, a LogPage or messages")
+        raise ConnectorContractError(
+            f"{label} gave a {type(lines).__name__}; it must give lines, a LogPage or messages"
+        )
     batch: list[LogLine] = []
     characters = 0
     for line in _split(lines, label):

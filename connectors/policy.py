@@ -13,7 +13,7 @@ from flytower.connectors.errors import PolicyError
 class Recovery(Enum):
     """What becomes of a create that was in flight when the server died."""
 
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 - the word for it, not one
     """`create` takes `idempotency_key`, and the external system honours it: create is simply called again."""
 
     FIND = "find"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 from flytower.connectors.bound import Bound
-from flytower.connectors.category import TaskCategory
 from flytower.connectors.errors import ConnectorContractError, FlyteConnectorNotFound
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.admin import Agent
+
+if TYPE_CHECKING:
+    from flytower.connectors.category import TaskCategory
 
 
 class Registry:
@@ -23,7 +25,7 @@ class Registry:
     def __repr__(self) -> str:
         return f"<Registry of {', '.join(map(str, self._bound)) or 'nothing'}>"
 
-    def register(self, connector: AsyncConnectorBase | SyncConnectorBase, override: bool = False) -> None:  # noqa: FBT001, FBT002 - flytekit's signature
+    def register(self, connector: AsyncConnectorBase | SyncConnectorBase, override: bool = False) -> None:
         """Have a connector serve its task category.
 
         Args:
@@ -115,7 +117,7 @@ class ConnectorRegistry:
     default: ClassVar[Registry] = Registry()
 
     @classmethod
-    def register(cls, connector: AsyncConnectorBase | SyncConnectorBase, override: bool = False) -> None:  # noqa: FBT001, FBT002 - flytekit's signature
+    def register(cls, connector: AsyncConnectorBase | SyncConnectorBase, override: bool = False) -> None:
         """Have a connector serve its task category: see `Registry.register`."""
         cls.default.register(connector, override)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flytower.connectors.errors import InvalidResource
-from flytower.connectors.structs import to_struct
+from flytower.protocol.codec import dict_to_struct
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import LiteralMap, TaskExecutionPhase, TaskLog
 from flytower.protocol.literals import to_literal_map
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 MESSAGE_LIMIT = 8_000
 """Characters of a message. Flyte copies it into the workflow's state in etcd; a whole log does not belong there."""
@@ -78,14 +80,16 @@ class Resource:
             if self.outputs is not None:
                 message.outputs = _to_literals(self.outputs)
             if self.custom_info:
-                message.custom_info = to_struct(self.custom_info)
+                message.custom_info = dict_to_struct(dict(self.custom_info), "custom_info")
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidResource(f"outputs or custom_info cannot be converted for Flyte: {error}") from error
         return message
 
     def _checked_phase(self) -> TaskExecutionPhase:
         if self.phase not in _SHOWABLE_PHASES:
-            raise InvalidResource(f"phase {self.phase!r} may not be shown to Flyte; use one of TaskExecution's but UNDEFINED")
+            raise InvalidResource(
+                f"phase {self.phase!r} may not be shown to Flyte; use one of TaskExecution's but UNDEFINED"
+            )
         return TaskExecutionPhase(self.phase)
 
 

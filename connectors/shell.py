@@ -10,15 +10,11 @@ meaning the deleted job. A process that leaves its group (`setsid`) is beyond re
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
-
 from flytower.connectors.base import AsyncConnectorBase
 from flytower.connectors.errors import ConnectorError, JobNotFound
-from flytower.connectors.logs import LogPage
 from flytower.connectors.policy import Policy, Recovery
 from flytower.connectors.registry import ConnectorRegistry
 from flytower.connectors.resource import Resource, TaskExecution
@@ -30,6 +26,10 @@ from flytower.connectors.shell_logs import read_log
 from flytower.protocol.generated.flyteidl.core import TaskLog
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flytower.connectors.logs import LogPage
     from flytower.connectors.shell_process import Owner
     from flytower.protocol.generated.flyteidl.admin import TaskExecutionMetadata
     from flytower.protocol.generated.flyteidl.core import LiteralMap, TaskExecutionPhase, TaskTemplate
@@ -81,8 +81,8 @@ class ShellConnector(AsyncConnectorBase):
     def create(  # type: ignore[override]  # the key is asked for by name
         self,
         task_template: TaskTemplate,
-        output_prefix: str,  # noqa: ARG002 - given to every connector
-        inputs: LiteralMap | None = None,  # noqa: ARG002 - Flyte has put them into the container's args
+        output_prefix: str,
+        inputs: LiteralMap | None = None,
         task_execution_metadata: TaskExecutionMetadata | None = None,
         idempotency_key: str | None = None,
     ) -> ShellJobMeta:
@@ -122,7 +122,9 @@ class ShellConnector(AsyncConnectorBase):
         if job.is_deleted():
             return _report(job, TaskExecution.ABORTED, "deleted", code)
         if code is None:
-            return _report(job, TaskExecution.RETRYABLE_FAILED, "ended without an exit code: killed, or the machine restarted")
+            return _report(
+                job, TaskExecution.RETRYABLE_FAILED, "ended without an exit code: killed, or the machine restarted"
+            )
         phase = TaskExecution.FAILED if code else TaskExecution.SUCCEEDED
         return _report(job, phase, _failure(job, code) if code else "", code)
 
@@ -138,7 +140,9 @@ class ShellConnector(AsyncConnectorBase):
         if not await _ended(owner, signal.SIGKILL, KILL_SECONDS):
             raise ConnectorError(f"shell job {resource_meta.job_id}: its processes do not end, not even by SIGKILL")
 
-    def get_logs(self, resource_meta: ShellJobMeta, token: str = "", lines: int = 0, **_kwargs: Any) -> Iterator[LogPage]:
+    def get_logs(
+        self, resource_meta: ShellJobMeta, token: str = "", lines: int = 0, **_kwargs: Any
+    ) -> Iterator[LogPage]:
         """Yield what both streams hold by now, standard output first.
 
         Raises:

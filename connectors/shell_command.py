@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flytower.connectors.errors import InvalidRequest
-from flytower.connectors.structs import from_struct
+from flytower.protocol.codec import struct_to_dict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from flytower.protocol.generated.flyteidl.admin import TaskExecutionMetadata
     from flytower.protocol.generated.flyteidl.core import TaskTemplate
 
@@ -52,11 +53,8 @@ def command_of(template: TaskTemplate, metadata: TaskExecutionMetadata | None) -
     Raises:
         InvalidRequest: There is no command, or a part of it is not what it must be.
     """
-    custom = from_struct(template.custom)
-    if "command" in custom:
-        arguments = _from_custom(custom["command"])
-    else:
-        arguments = _from_container(template)
+    custom = struct_to_dict(template.custom, "custom") if template.custom else {}
+    arguments = _from_custom(custom["command"]) if "command" in custom else _from_container(template)
     env = dict(metadata.environment_variables) if metadata is not None else {}
     if template.container is not None:
         env |= {pair.key: pair.value for pair in template.container.env}
@@ -126,5 +124,5 @@ def _checked_cwd(cwd: Any) -> Path | None:
 def _refuse_nul(words: Iterable[str], where: str) -> None:
     """Refuse what no system call could take: NUL, and halves of surrogate pairs."""
     for word in words:
-        if "\0" in word or not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
+        if "\0" in word or (not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word)):
             raise InvalidRequest(f"{where} holds a character that no command can have")

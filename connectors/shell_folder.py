@@ -1,11 +1,11 @@
 """The folder of a shell job: all that is known of the job is in it, so that any server process can take it up.
 
-    owner       who runs the job: the claim, made once
-    exit_code   how it ended: there when it has, and complete
-    stdout      what it printed
-    stderr      likewise
-    deleted     there when its deletion was asked for while it ran
-    work/       where it runs unless told otherwise
+owner       who runs the job: the claim, made once
+exit_code   how it ended: there when it has, and complete
+stdout      what it printed
+stderr      likewise
+deleted     there when its deletion was asked for while it ran
+work/       where it runs unless told otherwise
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def prepare_root(root: Path) -> None:
     except OSError as error:
         raise ConnectorError(f"the folder for shell jobs cannot be made ({error}); set {ROOT_VARIABLE}") from error
     if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConnectorError(f"{root} belongs to, or can be written by, somebody else; run chmod 700, or set {ROOT_VARIABLE}")
+        raise ConnectorError(
+            f"{root} belongs to, or can be written by, somebody else; run chmod 700, or set {ROOT_VARIABLE}"
+        )
 
 
 def job_id_for(key: str | None) -> str:
@@ -134,5 +136,5 @@ class JobFolder:
 
 def _text(data: bytes) -> str:
     """Decode what may be anything. A character that was cut in half at the start is left out."""
-    begin = next((index for index, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 0)  # noqa: PLR2004 - a UTF-8 continuation byte is 10xxxxxx
+    begin = next((index for index, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 0)
     return data[begin:].decode(errors="replace")

@@ -13,19 +13,16 @@ from __future__ import annotations
 import errno
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flytower.connectors.errors import ConnectorError, PermanentFailure
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
 LAUNCH_SECONDS = 30.0
 """How long a wrapper may take to claim its folder: milliseconds, unless the machine is out of everything."""
-
-CANNOT_START = 126
-"""The exit code of a job whose working folder cannot be entered, as shells have it for what cannot be executed."""
-
-DELETED = 143
-"""The exit code of a job that was deleted before it began: that of one ended by SIGTERM."""
 
 _WRAPPER = r"""
 set -f
@@ -47,12 +44,12 @@ _job_identify() { _job_group=$3 _job_start=${20}; }
     trap - PIPE
     exec >>"$_job_folder/stdout" 2>>"$_job_folder/stderr" </dev/null
     if [ -e "$_job_folder/deleted" ]; then
-        _job_code=143
+        _job_code=143  # as if SIGTERM had ended it
     elif cd -- "$_job_cwd"; then
         (exec "$@")    # exec: a word that the shell has a meaning for is a program here
         _job_code=$?
     else
-        _job_code=126
+        _job_code=126  # what shells say of a command that cannot be executed
     fi
     printf '%s\n' "$_job_code" >"$_job_folder/exit_code.new" && "$_job_mv" -f -- "$_job_folder/exit_code.new" "$_job_folder/exit_code"
 ) &
@@ -78,7 +75,7 @@ def launch(folder: Path, arguments: Sequence[str], cwd: Path, env: Mapping[str, 
     command = [_tool("sh"), "-c", _WRAPPER, "flytower-shell", str(folder), str(cwd), *tools, *arguments]
     try:
         # The wrapper keeps these pipes until it has claimed the folder, so the end of output says that it has.
-        done = subprocess.run(  # noqa: S603 - running a command that its caller chose is what this connector is for
+        done = subprocess.run(
             command,
             env=dict(env),
             cwd="/",

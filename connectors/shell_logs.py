@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flytower.connectors.errors import InvalidRequest
 from flytower.connectors.logs import LogPage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 BLOCK = 64 * 1024
 """Bytes read at once. A line that is longer comes as several."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
 
 _PROC = Path("/proc")
 
@@ -47,7 +50,7 @@ class Owner:
     def parse(cls, text: str) -> Owner | None:
         """Return the owner that a wrapper has written down; None for anything else."""
         words = text.split()
-        if len(words) != 4 or not all(word.isdecimal() for word in words[:3]):  # noqa: PLR2004 - its four fields
+        if len(words) != 4 or not all(word.isdecimal() for word in words[:3]):
             return None
         return cls(int(words[0]), int(words[1]), int(words[2]), words[3])
 
@@ -98,7 +101,7 @@ def read_stat(pid: int) -> Stat | None:
 
 
 def _all_stats() -> list[Stat]:
-    numbers = (int(entry) for entry in os.listdir(_PROC) if entry.isdecimal())  # noqa: PTH208 - names are all it takes
+    numbers = (int(entry) for entry in os.listdir(_PROC) if entry.isdecimal())
     return [stat for stat in map(read_stat, numbers) if stat is not None]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flytower.connectors.errors import ConnectorContractError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -57,7 +59,9 @@ def inspect_method(label: str, function: Callable[..., Any], offered: Iterable[s
         raise ConnectorContractError(f"{label} has no parameter {subject}")
     given = set(offered) | ({parameters[0].name} if first else set())
     for parameter in parameters:
-        if _is_required(parameter) and (parameter.name not in given or _is_positional_only(parameter, first, parameters)):
+        if _is_required(parameter) and (
+            parameter.name not in given or _is_positional_only(parameter, first, parameters)
+        ):
             raise ConnectorContractError(
                 f"{label} asks for {parameter.name!r}, which it is not given; it is given by name: {', '.join(offered)}"
             )
@@ -72,7 +76,7 @@ def _is_positional(parameter: inspect.Parameter) -> bool:
     )
 
 
-def _is_positional_only(parameter: inspect.Parameter, first: bool, parameters: list[inspect.Parameter]) -> bool:  # noqa: FBT001 - a fact found above
+def _is_positional_only(parameter: inspect.Parameter, first: bool, parameters: list[inspect.Parameter]) -> bool:
     return parameter.kind is inspect.Parameter.POSITIONAL_ONLY and not (first and parameter is parameters[0])
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from flytower.connectors.resource import TaskExecution
-from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase
 
 UNKNOWN_LIMIT = 100
 """How many unknown names a map counts by name. A system that puts job ids into its states must not fill the memory."""

@@ -56,7 +56,7 @@ from flytower.runtime.system import Statistics, System, open_system
 from flytower.runtime.timers import Timers
 from flytower.runtime.tree import Node, render
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - in the order in which one needs them
     # what runs
     "Behaviour",
     "Child",
