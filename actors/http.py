@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import h11
@@ -35,6 +36,9 @@ IDLE_SECONDS: Final = 75.0
 
 WRITE_SECONDS: Final = 10.0
 """For one answer to leave. Prometheus' own scrape timeout."""
+
+LINGER_SECONDS: Final = 1.0
+"""What a refused client still sends is read for so long; to close at once would reset its connection first."""
 
 RECEIVE_BYTES: Final = 4096
 """Read at once: a whole request of every known client."""
@@ -91,7 +95,7 @@ class HttpServer:
         for scope in self._waiting:
             scope.cancel()
 
-    async def serve(self, stream: trio.abc.Stream) -> None:
+    async def serve(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Answer the requests of one connection, and close it."""
         self.connections += 1
         try:
@@ -106,7 +110,7 @@ class HttpServer:
 class _Connection:
     """One connection and its requests, one after another."""
 
-    def __init__(self, server: HttpServer, stream: trio.abc.Stream) -> None:
+    def __init__(self, server: HttpServer, stream: trio.abc.HalfCloseableStream) -> None:
         self._server = server
         self._stream = stream
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
@@ -114,17 +118,20 @@ class _Connection:
     async def run(self) -> None:
         if self._server.connections > MAX_CONNECTIONS:
             await self._send(text_reply(503, "Too many connections; try again later."), keep=False)
+            await self._linger()
             return
         while not self._server._stopping:  # noqa: SLF001 - one thing in two halves
             try:
                 request = await self._next_request_untrusted()
             except h11.RemoteProtocolError as error:
                 await self._refuse(error)
+                await self._linger()
                 return
             if request is None:
                 return
             await self._send(self._reply(request), keep=True, head_only=request.method == b"HEAD")
-            if not await self._finish_cycle():
+            if not self._finish_cycle():
+                await self._linger()
                 return
 
     async def _next_request_untrusted(self) -> h11.Request | None:
@@ -168,7 +175,11 @@ class _Connection:
 
     async def _send(self, reply: Reply, *, keep: bool, head_only: bool = False) -> None:
         close = not keep or self._server._stopping  # noqa: SLF001
-        response = h11.Response(status_code=reply.status, headers=_headers(reply, close=close))
+        response = h11.Response(
+            status_code=reply.status,
+            headers=_headers(reply, close=close),
+            reason=HTTPStatus(reply.status).phrase.encode(),
+        )
         out = self._h11.send(response) or b""
         if not head_only:
             out += self._h11.send(h11.Data(data=reply.body)) or b""
@@ -183,7 +194,13 @@ class _Connection:
         if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._send(text_reply(error.error_status_hint, "This is no request that is served here."), keep=False)
 
-    async def _finish_cycle(self) -> bool:
+    async def _linger(self) -> None:
+        with trio.move_on_after(LINGER_SECONDS):
+            await self._stream.send_eof()
+            while await self._stream.receive_some(RECEIVE_BYTES):
+                pass
+
+    def _finish_cycle(self) -> bool:
         """Make ready for the next request; False when there can be none. A body is not read: its connection ends."""
         try:
             while self._h11.their_state is h11.SEND_BODY:

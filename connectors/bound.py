@@ -257,8 +257,9 @@ class Bound:
         with trio.move_on_after(CLEAN_UP_SECONDS):
             try:
                 await self._call("delete", resource_meta=meta)
-            except Exception as error:
-                log.error("a job that cannot be named was not deleted", connector=self.name, error=repr(error))
+            except Exception as error:  # noqa: BLE001 - the error that is raised is the one that led here
+                what = "a job that cannot be named was not deleted"
+                log.error(what, connector=self.name, error=repr(error))  # noqa: TRY400 - its traceback is the author's
 
     def _resource(self, name: str, answer: Any) -> admin.Resource:
         if isinstance(answer, Resource):

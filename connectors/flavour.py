@@ -43,7 +43,7 @@ def flavour_of(function: Callable[..., Any], declared: Flavour) -> Flavour:
 
     A function that only returns an awaitable (decorated, partial) counts as plain; the awaitable is awaited after.
     """
-    called = getattr(type(function), "__call__", None)
+    called = getattr(type(function), "__call__", None)  # noqa: B004 - an object may have an async __call__
     is_coroutine = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
     return declared if is_coroutine else Flavour.THREAD
 
@@ -78,7 +78,7 @@ class Method:
             return await self._run(args, kwargs)
         except trio.Cancelled:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - this is the border that contains user code
             await self._contain(error)
 
     def with_function(self, function: Callable[..., Any], flavour: Flavour) -> Method:

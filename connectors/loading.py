@@ -68,12 +68,12 @@ def _load_entry_point(point: importlib.metadata.EntryPoint) -> None:
 
 def _register(found: object) -> None:
     """Register what an entry point names, unless its own import has done so."""
+    registered = [bound.connector for bound in ConnectorRegistry.default.list_bound()]
     if isinstance(found, type) and issubclass(found, AsyncConnectorBase | SyncConnectorBase):
-        if not any(type(bound.connector) is found for bound in ConnectorRegistry.default.list_bound()):
+        if found not in map(type, registered):
             ConnectorRegistry.register(found())  # type: ignore[call-arg]  # a class named there takes no arguments
-    elif isinstance(found, AsyncConnectorBase | SyncConnectorBase):
-        if not any(bound.connector is found for bound in ConnectorRegistry.default.list_bound()):
-            ConnectorRegistry.register(found)
+    elif isinstance(found, AsyncConnectorBase | SyncConnectorBase) and found not in registered:
+        ConnectorRegistry.register(found)
 
 
 def _attempt(name: str, load: Callable[[], object]) -> LoadFailure | None:

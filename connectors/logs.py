@@ -86,7 +86,7 @@ async def _close(closing: Method) -> None:
     with trio.move_on_after(CLOSE_SECONDS, shield=True):
         try:
             await closing()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the reader has left; what the clean-up says cannot matter to it
             log.warning("a log generator failed to close", method=closing.label, error=repr(error))
 
 

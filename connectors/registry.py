@@ -25,7 +25,11 @@ class Registry:
     def __repr__(self) -> str:
         return f"<Registry of {', '.join(map(str, self._bound)) or 'nothing'}>"
 
-    def register(self, connector: AsyncConnectorBase | SyncConnectorBase, override: bool = False) -> None:
+    def register(
+        self,
+        connector: AsyncConnectorBase | SyncConnectorBase,
+        override: bool = False,  # noqa: FBT001, FBT002 - flytekit's signature
+    ) -> None:
         """Have a connector serve its task category.
 
         Args:
@@ -117,7 +121,11 @@ class ConnectorRegistry:
     default: ClassVar[Registry] = Registry()
 
     @classmethod
-    def register(cls, connector: AsyncConnectorBase | SyncConnectorBase, override: bool = False) -> None:
+    def register(
+        cls,
+        connector: AsyncConnectorBase | SyncConnectorBase,
+        override: bool = False,  # noqa: FBT001, FBT002 - flytekit's signature
+    ) -> None:
         """Have a connector serve its task category: see `Registry.register`."""
         cls.default.register(connector, override)
 

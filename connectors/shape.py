@@ -17,7 +17,7 @@ NAME_CHARS = 60
 """How much of a name a message shows: names from hostile bytes can be as long as the whole."""
 
 
-class Mismatch(Exception):
+class Mismatch(Exception):  # noqa: N818 - it says "try the next arm of the union", and never leaves this module
     """A value is not what the annotation says."""
 
 
@@ -37,7 +37,7 @@ def build_fields_untrusted(cls: type[Any], given: dict[str, Any], path: str, fau
         faults.append("unknown fields: " + _listed(path, unknown))
     if missing:
         faults.append("missing fields: " + _listed(path, missing))
-    hints = hints_of(cls)
+    hints = hints_of(cls)  # type: ignore[arg-type]  # mypy takes a class's metaclass for unhashable
     values: dict[str, Any] = {}
     for name in fields.keys() & given.keys():
         try:
@@ -52,12 +52,11 @@ CACHED_CLASSES = 256
 
 
 @functools.lru_cache(maxsize=CACHED_CLASSES)
-def hints_of(cls: Hashable) -> dict[str, Any]:
+def hints_of(cls: type[Any]) -> dict[str, Any]:
     """Return the resolved annotations of a dataclass's fields; `Any` for one that cannot be resolved from outside.
 
     An annotation may name what is imported for type checkers only, or what is local to a function.
     """
-    assert isinstance(cls, type)  # noqa: S101 - a cached function takes what is hashable, for mypy
     return {field.name: _resolved(cls, field.name, field.type) for field in dataclasses.fields(cls)}
 
 
@@ -66,7 +65,7 @@ def _resolved(cls: type[Any], name: str, annotation: Any) -> Any:
     owner = next((base for base in cls.__mro__ if name in vars(base).get("__annotations__", {})), cls)
     try:
         return typing.get_type_hints(holder, vars(sys.modules[owner.__module__]), {owner.__name__: owner})[name]
-    except Exception:
+    except Exception:  # noqa: BLE001 - an annotation is an expression; evaluating it can raise anything
         return Any
 
 
@@ -159,7 +158,7 @@ def _same(value: Any, allowed: tuple[Any, ...]) -> Any:
     raise Mismatch("must be one of " + ", ".join(repr(choice) for choice in allowed))
 
 
-def _require(fits: bool, value: Any, built: Any, wanted: str) -> Any:
+def _require(fits: bool, value: Any, built: Any, wanted: str) -> Any:  # noqa: FBT001 - reads as a sentence
     if not fits:
         raise Mismatch(f"must be {wanted}, not a JSON {type(value).__name__}")
     return built

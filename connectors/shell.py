@@ -81,8 +81,8 @@ class ShellConnector(AsyncConnectorBase):
     def create(  # type: ignore[override]  # the key is asked for by name
         self,
         task_template: TaskTemplate,
-        output_prefix: str,
-        inputs: LiteralMap | None = None,
+        output_prefix: str,  # noqa: ARG002 - given to every connector
+        inputs: LiteralMap | None = None,  # noqa: ARG002 - Flyte has put them into the container's args
         task_execution_metadata: TaskExecutionMetadata | None = None,
         idempotency_key: str | None = None,
     ) -> ShellJobMeta:
@@ -174,7 +174,7 @@ async def _ended(owner: Owner, number: signal.Signals, seconds: float) -> bool:
     """Send a signal to a job, and say whether all of it was gone within some seconds."""
     await trio.to_thread.run_sync(owner.signal, number)
     with trio.move_on_after(seconds):
-        while await trio.to_thread.run_sync(owner.members):
+        while await trio.to_thread.run_sync(owner.members):  # noqa: ASYNC110 - no event tells that a stranger's child ended
             await trio.sleep(CHECK_SECONDS)
         return True
     return False

@@ -30,6 +30,9 @@ STDOUT_LIMIT = 64 * 1024
 MESSAGE_BYTES = 4 * 1024
 """Bytes at the end of standard error that are searched for the last line."""
 
+_CONTINUATION = 0x80
+"""The upper two bits of a byte that does not begin a UTF-8 character."""
+
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -136,5 +139,5 @@ class JobFolder:
 
 def _text(data: bytes) -> str:
     """Decode what may be anything. A character that was cut in half at the start is left out."""
-    begin = next((index for index, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 0)
+    begin = next((index for index, byte in enumerate(data[:4]) if byte & 0xC0 != _CONTINUATION), 0)
     return data[begin:].decode(errors="replace")

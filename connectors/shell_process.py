@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import signal
 
+OWNER_WORDS = 4
+"""Number, start, group and boot."""
+
 _PROC = Path("/proc")
 
 
@@ -50,7 +53,7 @@ class Owner:
     def parse(cls, text: str) -> Owner | None:
         """Return the owner that a wrapper has written down; None for anything else."""
         words = text.split()
-        if len(words) != 4 or not all(word.isdecimal() for word in words[:3]):
+        if len(words) != OWNER_WORDS or not all(word.isdecimal() for word in words[:3]):
             return None
         return cls(int(words[0]), int(words[1]), int(words[2]), words[3])
 
@@ -101,7 +104,11 @@ def read_stat(pid: int) -> Stat | None:
 
 
 def _all_stats() -> list[Stat]:
-    numbers = (int(entry) for entry in os.listdir(_PROC) if entry.isdecimal())
+    numbers = (
+        int(entry)
+        for entry in os.listdir(_PROC)  # noqa: PTH208 - names are all it takes
+        if entry.isdecimal()
+    )
     return [stat for stat in map(read_stat, numbers) if stat is not None]
 
 

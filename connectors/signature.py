@@ -60,7 +60,7 @@ def inspect_method(label: str, function: Callable[..., Any], offered: Iterable[s
     given = set(offered) | ({parameters[0].name} if first else set())
     for parameter in parameters:
         if _is_required(parameter) and (
-            parameter.name not in given or _is_positional_only(parameter, first, parameters)
+            parameter.name not in given or _is_positional_only(parameter, parameters if first else [])
         ):
             raise ConnectorContractError(
                 f"{label} asks for {parameter.name!r}, which it is not given; it is given by name: {', '.join(offered)}"
@@ -76,8 +76,9 @@ def _is_positional(parameter: inspect.Parameter) -> bool:
     )
 
 
-def _is_positional_only(parameter: inspect.Parameter, first: bool, parameters: list[inspect.Parameter]) -> bool:
-    return parameter.kind is inspect.Parameter.POSITIONAL_ONLY and not (first and parameter is parameters[0])
+def _is_positional_only(parameter: inspect.Parameter, parameters: list[inspect.Parameter]) -> bool:
+    """Say whether a parameter cannot be given by name; `parameters` is not empty when the first one need not be."""
+    return parameter.kind is inspect.Parameter.POSITIONAL_ONLY and parameter not in parameters[:1]
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

@@ -99,7 +99,7 @@ async def _check_delete(bound: Bound, meta: bytes, seconds: float) -> None:
         except Exception as error:
             raise ConformanceError(f"delete must be idempotent; the {attempt} call raised {error!r}") from error
     with trio.move_on_after(seconds):
-        while not await _is_over(bound, meta):
+        while not await _is_over(bound, meta):  # noqa: ASYNC110 - the external system tells nothing unasked
             await trio.sleep(bound.policy.poll_minimum)
         return
     raise ConformanceError(f"a deleted job must end: it was running for {seconds:g} s more")
@@ -112,6 +112,6 @@ async def _is_over(bound: Bound, meta: bytes) -> bool:
         return True
 
 
-def _require(holds: bool, rule: str) -> None:
+def _require(holds: bool, rule: str) -> None:  # noqa: FBT001 - reads as a sentence
     if not holds:
         raise ConformanceError(rule)

@@ -66,7 +66,7 @@ class WebhookConnector(SyncConnectorBase):
     async def do(
         self,
         task_template: TaskTemplate,
-        output_prefix: str,
+        output_prefix: str,  # noqa: ARG002 - given to every connector
         inputs: LiteralMap | None = None,
         **_kwargs: Any,
     ) -> Resource:
@@ -99,7 +99,7 @@ class WebhookConnector(SyncConnectorBase):
                 return response.status_code, _decode(response, await _read(response))
 
 
-class _ResponseTooLong(Exception):
+class _ResponseTooLong(Exception):  # noqa: N818 - it never leaves this module
     """The response has more bytes than RESPONSE_LIMIT."""
 
 

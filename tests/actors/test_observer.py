@@ -108,7 +108,7 @@ class TestPages:
         assert "/metrics" in response.text
 
     async def test_a_page_that_fails_is_a_500_and_the_next_request_is_served(self) -> None:
-        async with observing(replace(VIEWS, metrics=lambda: b"" if 1 // 0 else b"")) as client:
+        async with observing(replace(VIEWS, metrics=fail)) as client:
             response = await client.get("/metrics")
             assert response.status_code == 500
             assert "ZeroDivisionError" not in response.text
@@ -161,9 +161,13 @@ class TestChildOfANode:
 
     async def test_a_taken_port_is_an_error_of_the_node(self) -> None:
         async with open_http_server(lambda _path: text_reply(200, ""), "127.0.0.1", 0) as server:
-            with pytest.RaisesGroup(pytest.RaisesExc(OSError)):
+            with pytest.raises(OSError, match="in use"):
                 async with open_http_server(lambda _path: text_reply(200, ""), *server.address):
                     pass
+
+
+def fail() -> bytes:
+    raise ZeroDivisionError
 
 
 def answer(path: str) -> Reply:
@@ -188,7 +192,7 @@ class TestHostileClients:
             (b"GET / HTTP/1.1\r\n\r\n", b"400"),  # without a host
             (b"\x16\x03\x01\x02\x00\x01\x00", b"400"),  # TLS
             (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
-            (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", b"431"),
+            (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40_000 + b"\r\n\r\n", b"431"),
             (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: wat\r\n\r\n", b"501"),
         ],
     )
@@ -275,8 +279,9 @@ async def test_an_answer_that_is_under_way_still_leaves_when_the_server_stops() 
         received = bytearray(await stream.receive_some())
 
         async def read_on() -> None:
-            async for chunk in stream:
-                received.extend(chunk)
+            async with stream:
+                async for chunk in stream:
+                    received.extend(chunk)
 
         nursery.start_soon(read_on)
     assert len(received) > 8_000_000

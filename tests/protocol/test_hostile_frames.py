@@ -39,7 +39,7 @@ def goaway_code(peer):
 async def test_an_unknown_frame_type_is_ignored(desk, serving, connected):
     """RFC 9113 5.5. grpclib raises on it, and would take the whole event loop along."""
     async with serving(desk) as server, connected(server) as peer:
-        await peer.send(ExtensionFrame(type=0xFA, stream_id=0, flag_byte=0, body=b"anything"))
+        await peer.write(b"\0\0\x08" + b"\xfa\0" + b"\0\0\0\0" + b"anything")
         await peer.call(1, "/t.T/Echo")
         assert (await peer.response(1)).status is Status.OK
 

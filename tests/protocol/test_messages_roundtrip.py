@@ -116,8 +116,16 @@ def test_a_message_of_flyteidl_comes_back_in_the_same_bytes(kind: type[Message],
     assert kind.parse(encoded) == ours
 
 
+@pytest.mark.parametrize("kind", default_message_pool.type_to_url, ids=lambda kind: kind.__name__)
+@settings(QUICK, max_examples=15)
+@given(data=st.data())
+def test_every_part_of_a_message_comes_back_in_the_same_bytes(kind: type[Message], data: st.DataObject) -> None:
+    encoded = data.draw(google_messages(google_class(kind).DESCRIPTOR, entries=1)).SerializeToString(deterministic=True)
+    assert bytes(decode_untrusted(kind, encoded)) == encoded
+
+
 @EVERY_MESSAGE
-@settings(QUICK, max_examples=50)
+@settings(QUICK, max_examples=40)
 @given(data=st.data())
 def test_a_message_with_maps_comes_back_equal(kind: type[Message], data: st.DataObject) -> None:
     theirs = data.draw(google_messages(google_class(kind).DESCRIPTOR, entries=3))
@@ -127,35 +135,45 @@ def test_a_message_with_maps_comes_back_equal(kind: type[Message], data: st.Data
     assert decode_untrusted(kind, again.SerializeToString()) == ours
 
 
-def outcome(decode: Any, data: bytes) -> Any:
+def ours_of(kind: type[Message], data: bytes) -> tuple[Message | None, str]:
     try:
-        return decode(data)
-    except (DecodeError, GoogleDecodeError):
+        return decode_untrusted(kind, data), ""
+    except DecodeError as error:
+        return None, str(error)
+
+
+def theirs_of(kind: type[Message], data: bytes) -> GoogleMessage | None:
+    try:
+        return google_class(kind).FromString(data)
+    except GoogleDecodeError:
         return None
 
 
+def check_judged_alike(kind: type[Message], data: bytes) -> None:
+    """Both decoders refuse the bytes, or both read the same message."""
+    theirs, (ours, reason) = theirs_of(kind, data), ours_of(kind, data)
+    if reason == "0 is no field number":
+        return  # protobuf's own upb takes field 0, which the specification forbids, in messages without fields
+    assert (ours is None) == (theirs is None)
+    if ours is not None and theirs is not None:
+        theirs.DiscardUnknownFields()
+        again = google_class(kind).FromString(bytes(ours))
+        assert again.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
+
+
 @EVERY_MESSAGE
-@settings(QUICK, max_examples=100)
+@settings(QUICK, max_examples=70)
 @given(data=st.data())
 def test_damaged_bytes_are_judged_and_read_as_protobuf_does(kind: type[Message], data: st.DataObject) -> None:
-    """Cut off, changed or with something put in: both refuse it, or both read the same."""
-    google = google_class(kind)
-    encoded = bytearray(data.draw(google_messages(google.DESCRIPTOR, entries=1)).SerializeToString())
+    """Cut off, changed or with something put in."""
+    encoded = bytearray(data.draw(google_messages(google_class(kind).DESCRIPTOR, entries=1)).SerializeToString())
     start = data.draw(st.integers(0, len(encoded)))
     stop = data.draw(st.integers(start, min(len(encoded), start + 4)))
     encoded[start:stop] = data.draw(st.binary(max_size=4))
-    ours = outcome(lambda raw: decode_untrusted(kind, raw), bytes(encoded))
-    theirs = outcome(google.FromString, bytes(encoded))
-    assert (ours is None) == (theirs is None)
-    if ours is not None:
-        theirs.DiscardUnknownFields()
-        assert google.FromString(bytes(ours)).SerializeToString(deterministic=True) == theirs.SerializeToString(
-            deterministic=True
-        )
+    check_judged_alike(kind, bytes(encoded))
 
 
 @settings(QUICK, max_examples=300)
 @given(data=st.binary(max_size=60), kind=st.sampled_from(MESSAGES))
-def test_any_bytes_are_a_message_or_a_decode_error(data: bytes, kind: type[Message]) -> None:
-    ours, theirs = outcome(lambda raw: decode_untrusted(kind, raw), data), outcome(google_class(kind).FromString, data)
-    assert (ours is None) == (theirs is None)
+def test_any_bytes_are_judged_and_read_as_protobuf_does(data: bytes, kind: type[Message]) -> None:
+    check_judged_alike(kind, data)

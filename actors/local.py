@@ -1,0 +1,242 @@
+"""Running tasks without a server, on the same task actors, with a ledger in memory.
+
+For development and tests: a class that inherits from one of the mixins has an `execute` that goes the way that a
+deployed task goes (create, poll, read, or do), and returns its outputs. When it is interrupted, the external job is
+deleted before the interruption goes on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import outcome as outcome_of
+import sniffio
+import structlog
+import trio
+from flytower.actors.events import DeleteAsked
+from flytower.actors.identity import identify
+from flytower.actors.node import Node, NodeConfig, open_node
+from flytower.actors.task import TERMINAL, Stage
+from flytower.connectors.category import TaskCategory
+from flytower.connectors.registry import ConnectorRegistry, Registry
+from flytower.protocol.calls import Call
+from flytower.protocol.codec import dict_to_struct
+from flytower.protocol.generated.flyteidl import admin
+from flytower.protocol.generated.flyteidl.core import Identifier, LiteralMap, TaskTemplate
+from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+from flytower.protocol.literals import from_literal_map, to_literal_map
+
+if TYPE_CHECKING:
+    from flytower.actors.directory import Entry
+    from flytower.protocol.calls import Pending
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+OUTPUTS_FILE = "outputs.pb"
+"""Where a task leaves its outputs under the output prefix (flytekit/core/constants.py)."""
+
+READ_SECONDS = 0.1
+"""Seconds between two reads of the published answer: what a person at a terminal takes for at once."""
+
+DELETE_SECONDS = 30.0
+"""Seconds that an interrupted run waits for its job to be deleted; most systems need one."""
+
+Progress = Callable[[admin.Resource], object]
+"""Called with each new answer of a running task."""
+
+
+class LocalExecutionFailed(Exception):  # noqa: N818 - the task failed, not this program
+    """The task ended in another phase than SUCCEEDED.
+
+    Args:
+        resource: Its last answer.
+    """
+
+    def __init__(self, resource: admin.Resource) -> None:
+        super().__init__(f"the task ended {resource.phase.name}: {resource.message or 'its connector gave no reason'}")
+        self.resource = resource
+
+
+class _ExecutorMixin:
+    """What the two mixins share: building a template from the task's attributes.
+
+    The task has `task_type`, and may have `task_type_version`, `name`, and `get_custom(settings)` or `task_config`.
+    """
+
+    task_type: str
+    task_type_version: int = 0
+
+    def task_template(self) -> TaskTemplate:
+        """Return the template that a deployed task of this kind would send."""
+        get_custom = getattr(self, "get_custom", None)
+        custom = get_custom(None) if get_custom is not None else getattr(self, "task_config", None)
+        return TaskTemplate(
+            id=Identifier(name=str(getattr(self, "name", type(self).__name__))),
+            type=self.task_type,
+            task_type_version=self.task_type_version,
+            custom=dict_to_struct(custom) if isinstance(custom, Mapping) else None,
+        )
+
+
+class SyncConnectorExecutorMixin(_ExecutorMixin):
+    """Gives a task whose connector is sync an `execute` that calls the connector's `do`."""
+
+    def execute(self, **kwargs: Any) -> dict[str, object]:
+        """Run the task with these inputs, and return its outputs.
+
+        Raises:
+            FlyteConnectorNotFound: No connector is registered for the task's type.
+            LocalExecutionFailed: The task failed.
+        """
+        template, inputs = self.task_template(), to_literal_map(kwargs)
+        return run_blocking(lambda: run_sync_task(ConnectorRegistry.default, template, inputs))
+
+
+class AsyncConnectorExecutorMixin(_ExecutorMixin):
+    """Gives a task whose connector is async an `execute` that creates the job and follows it to its end."""
+
+    def execute(self, **kwargs: Any) -> dict[str, object]:
+        """Run the task with these inputs, and return its outputs.
+
+        Interrupting it (Ctrl-C) deletes the job, and waits for that.
+
+        Raises:
+            FlyteConnectorNotFound: No connector is registered for the task's type.
+            LocalExecutionFailed: The task failed.
+        """
+        template, inputs = self.task_template(), to_literal_map(kwargs)
+        return run_blocking(lambda: run_async_task(ConnectorRegistry.default, template, inputs))
+
+
+async def run_sync_task(registry: Registry, template: TaskTemplate, inputs: LiteralMap) -> dict[str, object]:
+    """Run a task of a sync connector on a node of its own; returns the outputs."""
+    bound = registry.get_bound(template.type, template.task_type_version)
+    with tempfile.TemporaryDirectory(prefix="flytower-") as prefix:
+        async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node:
+            answer = await node.hosts[bound.category].passage.execute(template, prefix, inputs)
+        header = answer.header or admin.ExecuteTaskSyncResponseHeader()
+        return _outputs(header.resource or admin.Resource(), prefix)
+
+
+async def run_async_task(
+    registry: Registry,
+    template: TaskTemplate,
+    inputs: LiteralMap,
+    progress: Progress = lambda _: None,
+) -> dict[str, object]:
+    """Run a task of an async connector on a node of its own; returns the outputs.
+
+    Cancelling it deletes the job, and waits for that, `DELETE_SECONDS` at most.
+    """
+    registry.get_bound(template.type, template.task_type_version)  # to say so before anything is started
+    with tempfile.TemporaryDirectory(prefix="flytower-") as prefix:
+        async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node:
+            resource = await follow(node, template, inputs, prefix, progress)
+        return _outputs(resource, prefix)
+
+
+async def follow(
+    node: Node, template: TaskTemplate, inputs: LiteralMap, prefix: str, progress: Progress
+) -> admin.Resource:
+    """Create a task on a running node and return its terminal answer; deletes the job when it is interrupted."""
+    category = TaskCategory(template.type, template.task_type_version)
+    request = admin.CreateTaskRequest(template=template, inputs=inputs, output_prefix=prefix)
+    creating = node.tasks.CreateTask(request, _call("CreateTask"))
+    try:
+        created = admin.CreateTaskResponse.parse(await _given(creating))
+        return await _until_terminal(node, category, created.resource_meta, progress)
+    except BaseException:
+        # The job is nobody's once this node is gone. Shielded, so that it is deleted in spite of the interruption.
+        with trio.move_on_after(DELETE_SECONDS, shield=True) as patience:
+            await _delete(node, category, prefix)
+        if patience.cancelled_caught:
+            log.exception(
+                "the job may still be there; delete it by hand", task_type=category.name, output_prefix=prefix
+            )
+        raise
+
+
+async def _until_terminal(node: Node, category: TaskCategory, meta: bytes, progress: Progress) -> admin.Resource:
+    named = admin.TaskCategory(name=category.name, version=category.version)
+    request = admin.GetTaskRequest(task_category=named, resource_meta=meta)
+    last = b""
+    while True:
+        encoded = await _given(node.tasks.GetTask(request, _call("GetTask")))
+        if encoded != last:
+            last = encoded
+            resource = admin.GetTaskResponse.parse(encoded).resource or admin.Resource()
+            progress(resource)
+            if resource.phase in TERMINAL:
+                return resource
+        await trio.sleep(READ_SECONDS)
+
+
+async def _delete(node: Node, category: TaskCategory, prefix: str) -> None:
+    """Delete the task that was created under an output prefix, and wait until its job is gone."""
+    identity = identify(category, prefix, b"")
+    entry = node.directory.current(identity.key) if identity is not None else None
+    if entry is None or entry.phase in TERMINAL:
+        return
+    node.hosts[category].tell(entry.task, DeleteAsked())
+    while not _is_gone(node, entry):  # noqa: ASYNC110 - an entity tells nobody of its stages
+        await trio.sleep(READ_SECONDS)
+
+
+def _is_gone(node: Node, entry: Entry) -> bool:
+    if node.directory.get(entry.task) is not entry:
+        return True
+    return node.hosts[entry.category].state(entry.task).stage is Stage.DELETED
+
+
+async def _given(answer: bytes | Pending[bytes]) -> bytes:
+    """Wait for what a handler promised."""
+    if isinstance(answer, bytes):
+        return answer
+    arrived = trio.Event()
+    answer.add_done_callback(lambda _: arrived.set())
+    try:
+        await arrived.wait()
+    except trio.Cancelled:
+        answer.withdraw()
+        raise
+    return answer.result()
+
+
+def _call(method: str) -> Call:
+    return Call(method=method, deadline=None, metadata={}, peer="local")
+
+
+def _outputs(resource: admin.Resource, prefix: str) -> dict[str, object]:
+    """Return the outputs of a task that succeeded: from its answer, else from the file that it wrote."""
+    if resource.phase is not Phase.SUCCEEDED:
+        raise LocalExecutionFailed(resource)
+    if resource.outputs is not None:
+        return from_literal_map(resource.outputs)
+    written = Path(prefix) / OUTPUTS_FILE
+    return from_literal_map(LiteralMap.parse(written.read_bytes())) if written.exists() else {}
+
+
+def run_blocking(run: Callable[[], Awaitable[T]]) -> T:
+    """Run a trio function to its end from synchronous code, also from inside a running event loop.
+
+    Inside one it runs in a thread of its own, since two loops cannot share a thread; the caller's loop waits.
+    """
+    try:
+        sniffio.current_async_library()
+    except sniffio.AsyncLibraryNotFoundError:
+        return trio.run(_awaited, run)
+    outcome: list[outcome_of.Outcome[T]] = []
+    thread = threading.Thread(target=lambda: outcome.append(outcome_of.capture(trio.run, _awaited, run)))
+    thread.start()
+    thread.join()
+    return outcome[0].unwrap()
+
+
+async def _awaited(run: Callable[[], Awaitable[T]]) -> T:
+    return await run()

@@ -1,0 +1,519 @@
+"""The shell connector with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from flytower.connectors import (
+    ConnectorError,
+    InvalidRequest,
+    JobNotFound,
+    ResourceMetaError,
+    TaskExecution,
+    TaskExecutionMetadata,
+    TaskTemplate,
+)
+from flytower.connectors.shell_process import read_stat
+from flytower.protocol.codec import dict_to_struct
+from flytower.protocol.generated.flyteidl.core import Container, KeyValuePair
+from flytower.protocol.literals import from_literal_map
+
+if TYPE_CHECKING:
+    from flytower.protocol.generated.flyteidl.admin import Resource
+
+RESISTING = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+
+
+def outputs(resource: Resource) -> dict[str, Any]:
+    assert resource.outputs is not None
+    return from_literal_map(resource.outputs)
+
+
+async def log_of(shell: Any, meta: bytes, token: str = "", lines: int = 0) -> tuple[str, list[str]]:
+    """Return the token and the lines of a call of get_logs."""
+    messages = []
+    async with aclosing(shell.bound.logs(meta, token=token, lines=lines)) as stream:
+        async for message in stream:
+            messages.append(message)
+    found = [line.message for message in messages if message.body for line in message.body.structured_lines]
+    assert messages[0].header is not None
+    return messages[0].header.token, found
+
+
+# ---- how jobs end ---------------------------------------------------------------------------------------------
+
+
+async def test_a_command_that_succeeds_gives_its_exit_code_and_its_output(shell: Any) -> None:
+    resource = await shell.run(["printf", "%s\n", "hello", "a  b"])
+    assert resource.phase is TaskExecution.SUCCEEDED
+    assert outputs(resource) == {"exit_code": 0, "stdout": "hello\na  b\n"}
+
+
+async def test_a_command_that_fails_is_failed_with_the_last_line_of_its_errors(shell: Any) -> None:
+    resource = await shell.run("echo out; echo first >&2; echo ' disk on fire ' >&2; echo >&2; exit 3")
+    assert resource.phase is TaskExecution.FAILED
+    assert resource.message == "disk on fire"
+    assert outputs(resource) == {"exit_code": 3, "stdout": "out\n"}
+
+
+async def test_a_command_that_fails_in_silence_is_failed_with_its_exit_code(shell: Any) -> None:
+    assert (await shell.run("exit 7")).message == "exited with code 7"
+
+
+async def test_a_command_that_a_signal_ends_is_failed_with_its_name(shell: Any) -> None:
+    resource = await shell.run(["sh", "-c", "kill -9 $$"])
+    assert resource.phase is TaskExecution.FAILED
+    assert resource.message == "exited with code 137 (SIGKILL)"
+
+
+async def test_a_command_that_does_not_exist_is_failed_with_127(shell: Any) -> None:
+    resource = await shell.run(["no-such-program-anywhere"])
+    assert resource.phase is TaskExecution.FAILED
+    assert outputs(resource)["exit_code"] == 127
+    assert "no-such-program-anywhere" in resource.message
+
+
+@pytest.mark.parametrize("word", ["exit", "trap", "eval", "cd", "_job_identify"])
+async def test_a_word_that_the_shell_knows_is_only_a_program_name(shell: Any, word: str) -> None:
+    """`["exit", "0"]` must not end the wrapper before it has written down how the command ended."""
+    resource = await shell.run([word, "0"])
+    assert resource.phase in (TaskExecution.FAILED, TaskExecution.SUCCEEDED)  # there may be a program of that name
+    assert "exit_code" in outputs(resource)
+
+
+async def test_words_reach_the_command_as_they_are(shell: Any) -> None:
+    words = ["$HOME", "*", "a;b", "`id`", "x'y\"z", "", "-n", "new\nline", "ünï"]
+    program = "import json,sys; print(json.dumps(sys.argv[1:]))"
+    resource = await shell.run([sys.executable, "-c", program, *words])
+    assert json.loads(outputs(resource)["stdout"]) == words
+
+
+async def test_each_phase_has_the_link_to_the_folder(shell: Any) -> None:
+    """Flyte keeps the links of the first answer in each phase."""
+    meta = await shell.create("echo ready; read x; sleep 60")
+    folder = shell.folder(meta).path.as_uri()
+    assert [link.uri for link in (await shell.bound.get(meta)).log_links] == [folder]
+    assert [link.uri for link in (await shell.end_of(meta)).log_links] == [folder] if await gone(shell, meta) else False
+
+
+async def gone(shell: Any, meta: bytes) -> bool:
+    await shell.bound.delete(meta)
+    return True
+
+
+# ---- what they are given --------------------------------------------------------------------------------------
+
+
+async def test_a_job_has_its_variables_and_not_the_servers(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER_TOKEN", "hunter2")
+    resource = await shell.run("env", env={"GREETING": "hello world", "COUNT": 5, "pid": "mine", "group": "mine"})
+    lines = outputs(resource)["stdout"].splitlines()
+    assert {"GREETING=hello world", "COUNT=5", "pid=mine", "group=mine"} <= set(lines)
+    assert "hunter2" not in outputs(resource)["stdout"]
+    assert f"PATH={os.environ['PATH']}" in lines
+
+
+async def test_a_job_whose_path_leads_nowhere_still_has_an_exit_code(shell: Any) -> None:
+    resource = await shell.run(["true"], env={"PATH": "/nowhere"})
+    assert outputs(resource)["exit_code"] == 127
+
+
+async def test_a_job_runs_where_it_is_told(shell: Any, tmp_path: Path) -> None:
+    where = tmp_path / "a folder"
+    where.mkdir()
+    assert outputs(await shell.run("pwd", cwd=str(where)))["stdout"] == f"{where}\n"
+
+
+async def test_a_job_that_is_not_told_runs_in_a_folder_of_its_own(shell: Any) -> None:
+    meta = await shell.create("echo mine > file")
+    await shell.end_of(meta)
+    assert (shell.folder(meta).path / "work" / "file").read_text() == "mine\n"
+
+
+async def test_a_working_folder_that_is_not_there_fails_the_job(shell: Any) -> None:
+    resource = await shell.run("true", cwd="/no/such/folder")
+    assert resource.phase is TaskExecution.FAILED
+    assert "/no/such/folder" in resource.message
+    assert outputs(resource)["exit_code"] == 126
+
+
+async def test_a_container_task_runs_its_command_and_args_with_all_variables(shell: Any) -> None:
+    template = TaskTemplate(
+        type="shell",
+        custom=dict_to_struct({"env": {"C": "custom"}}),
+        container=Container(
+            command=["sh", "-c"],
+            args=["echo $A $B $C"],
+            env=[KeyValuePair(key="B", value="container"), KeyValuePair(key="C", value="lost")],
+        ),
+    )
+    metadata = TaskExecutionMetadata(environment_variables={"A": "metadata", "B": "lost"})
+    meta = await shell.bound.create(template, "", None, metadata, "k")
+    assert outputs(await shell.end_of(meta))["stdout"] == "metadata container custom\n"
+
+
+@pytest.mark.parametrize(
+    ("custom", "problem"),
+    [
+        ({}, "nothing to run"),
+        ({"command": ""}, "empty"),
+        ({"command": []}, "custom.command"),
+        ({"command": [None]}, "custom.command"),
+        ({"command": ["a\0b"]}, "character"),
+        ({"command": ["-rf"]}, "no program"),
+        ({"command": [""]}, "no program"),
+        ({"command": 5}, "custom.command"),
+        ({"command": "true", "env": ["A=1"]}, "custom.env"),
+        ({"command": "true", "env": {"A=B": "1"}}, "environment variable"),
+        ({"command": "true", "env": {"a.b": "1"}}, "environment variable"),
+        ({"command": "true", "env": {"A": [1]}}, "custom.env.A"),
+        ({"command": "true", "cwd": "relative"}, "custom.cwd"),
+        ({"command": "true", "cwd": 5}, "custom.cwd"),
+    ],
+)
+async def test_a_task_that_cannot_be_run_is_refused_before_anything_starts(
+    shell: Any, custom: dict[str, Any], problem: str
+) -> None:
+    template = TaskTemplate(type="shell", custom=dict_to_struct(custom))
+    with pytest.raises(InvalidRequest, match=problem):
+        await shell.bound.create(template, "", None, None, "k")
+    assert not list(shell.root.glob("*"))
+
+
+async def test_a_command_longer_than_the_system_allows_is_refused_for_good(shell: Any) -> None:
+    with pytest.raises(ConnectorError, match="longer than the system allows"):
+        await shell.create(["echo", "x" * 4_000_000])
+
+
+# ---- once and only once ---------------------------------------------------------------------------------------
+
+
+async def test_the_same_key_gives_the_same_job_and_runs_it_once(shell: Any) -> None:
+    first = await shell.create("echo run", key="k")
+    await shell.end_of(first)
+    assert await shell.create("echo run", key="k") == first
+    assert outputs(await shell.end_of(first))["stdout"] == "run\n"
+
+
+async def test_creates_with_one_key_at_the_same_time_run_one_command(shell: Any) -> None:
+    metas: set[bytes] = set()
+
+    async def create() -> None:
+        metas.add(await shell.create("echo run; sleep 0.2", key="k"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(12):
+            nursery.start_soon(create)
+    (meta,) = metas
+    assert outputs(await shell.end_of(meta))["stdout"] == "run\n"
+
+
+async def test_without_a_key_each_create_is_a_job_of_its_own(shell: Any, template: Any) -> None:
+    create = shell.bound.connector.create
+    first, second = create(template(command="true"), ""), create(template(command="true"), "")
+    assert first.job_id != second.job_id
+    await shell.end_of(first.encode())
+    await shell.end_of(second.encode())
+
+
+async def test_a_folder_that_a_killed_server_made_is_no_claim(shell: Any) -> None:
+    """Killed between making the folder and starting the process: the repeated create starts it."""
+    assert shell.bound.connector.find("k") is None
+    meta = await shell.create("echo run", key="k")
+    await shell.end_of(meta)
+    half_made = shell.bound.connector
+    folder = shell.folder(meta).path
+    for name in ("owner", "exit_code", "stdout", "stderr"):
+        (folder / name).unlink()
+    assert half_made.find("k") is None
+    assert await shell.create("echo again", key="k") == meta
+    assert outputs(await shell.end_of(meta))["stdout"] == "again\n"
+
+
+async def test_a_job_outlives_the_server_that_started_it(shell: Any, tmp_path: Path) -> None:
+    """A process that creates a job and is then killed leaves it running; another server finds it by its key."""
+    program = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from flytower.connectors.shell import ShellConnector\n"
+        "from flytower.connectors import TaskTemplate\n"
+        "from flytower.protocol.codec import dict_to_struct\n"
+        "template = TaskTemplate(type='shell', custom=dict_to_struct({'command': sys.argv[2]}))\n"
+        "ShellConnector(Path(sys.argv[1])).create(template, '', idempotency_key='k')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    gate = tmp_path / "gate"
+    command = f"while [ ! -e {gate} ]; do sleep 0.02; done; echo survived"
+    server = await trio.run_process([sys.executable, "-c", program, str(shell.root), command], check=False)
+    assert server.returncode == -signal.SIGKILL
+    meta = await shell.bound.find("k")
+    assert meta is not None
+    assert (await shell.bound.get(meta)).phase is TaskExecution.RUNNING
+    gate.touch()
+    assert outputs(await shell.end_of(meta))["stdout"] == "survived\n"
+
+
+async def test_a_running_job_is_found_after_a_restart(shell: Any) -> None:
+    meta = await shell.create("echo ready; sleep 60", key="k")
+    await shell.printed(meta, "ready")
+    shell.restart()
+    assert await shell.bound.find("k") == meta
+    assert await shell.bound.find("other") is None
+    assert (await shell.bound.get(meta)).phase is TaskExecution.RUNNING
+    await shell.bound.delete(meta)
+
+
+async def test_the_process_has_a_session_of_its_own_and_is_not_our_child(shell: Any) -> None:
+    meta = await shell.create("echo ready; sleep 60")
+    owner = shell.folder(meta).owner()
+    stat = read_stat(owner.pid)
+    assert stat is not None
+    assert stat.session == stat.group == owner.group != os.getsid(0)
+    parents = subprocess.run(["ps", "-o", "ppid=", "-p", str(owner.pid)], capture_output=True, text=True, check=True)
+    assert int(parents.stdout) != os.getpid()
+    await shell.bound.delete(meta)
+
+
+async def test_fifty_jobs_at_once_all_end_as_they_should(shell: Any) -> None:
+    codes: dict[int, int] = {}
+
+    async def run(number: int) -> None:
+        resource = await shell.run(f"echo {number}; exit {number % 3}", key=f"job-{number}")
+        assert outputs(resource)["stdout"] == f"{number}\n"
+        codes[number] = outputs(resource)["exit_code"]
+
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(run, number)
+    assert codes == {number: number % 3 for number in range(50)}
+
+
+# ---- death ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_that_is_killed_with_its_wrapper_is_retryable(shell: Any) -> None:
+    meta = await shell.create("echo ready; sleep 60")
+    await shell.printed(meta, "ready")
+    os.killpg(shell.folder(meta).owner().group, signal.SIGKILL)
+    resource = await shell.end_of(meta)
+    assert resource.phase is TaskExecution.RETRYABLE_FAILED
+    assert "without an exit code" in resource.message
+    assert resource.outputs is None
+
+
+async def test_a_job_of_an_earlier_boot_is_dead_whatever_has_its_number_now(shell: Any) -> None:
+    meta = await shell.create("sleep 60")
+    folder = shell.folder(meta)
+    owner = folder.owner()
+    text = f"{owner.pid} {owner.start} {owner.group} another-boot\n"
+    (folder.path / "owner").unlink()
+    (folder.path / "owner").write_text(text)
+    assert (await shell.bound.get(meta)).phase is TaskExecution.RETRYABLE_FAILED
+    await shell.bound.delete(meta)
+    assert owner.is_alive()  # nothing of this boot was touched
+    owner.signal(signal.SIGKILL)
+
+
+async def test_a_number_that_is_used_again_is_nobody_that_we_know(shell: Any) -> None:
+    """A process with the wrapper's number and another start time is a stranger: dead, and never signalled."""
+    meta = await shell.create("true")
+    await shell.end_of(meta)
+    folder = shell.folder(meta)
+    (folder.path / "exit_code").unlink()
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
+        boot = folder.owner().boot
+        (folder.path / "owner").unlink()
+        (folder.path / "owner").write_text(f"{stranger.pid} 1 {stranger.pid} {boot}\n")
+        assert (await shell.bound.get(meta)).phase is TaskExecution.RETRYABLE_FAILED
+        await shell.bound.delete(meta)
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+# ---- deleting -------------------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_job_gets_sigterm_first_and_may_clean_up(shell: Any) -> None:
+    meta = await shell.create("trap 'echo cleaned; exit 0' TERM; echo ready; while :; do sleep 0.05; done")
+    await shell.printed(meta, "ready")
+    await shell.bound.delete(meta)
+    resource = await shell.bound.get(meta)
+    assert resource.phase is TaskExecution.ABORTED
+    assert outputs(resource)["stdout"] == "ready\ncleaned\n"
+
+
+async def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(shell: Any) -> None:
+    shell.impatient()
+    meta = await shell.create(RESISTING)
+    await shell.printed(meta, "ready")
+    owner = shell.folder(meta).owner()
+    await shell.bound.delete(meta)
+    assert owner.members() == []
+    assert (await shell.bound.get(meta)).phase is TaskExecution.ABORTED
+
+
+async def test_a_delete_ends_what_the_command_has_started_too(shell: Any) -> None:
+    meta = await shell.create("sleep 61 & sleep 62 & (sleep 63; true) & echo ready; wait")
+    await shell.printed(meta, "ready")
+    owner = shell.folder(meta).owner()
+    assert len(owner.members()) >= 4
+    await shell.bound.delete(meta)
+    assert owner.members() == []
+
+
+async def test_a_delete_after_the_end_ends_what_was_left_running_and_keeps_the_result(shell: Any) -> None:
+    meta = await shell.create("sleep 60 >/dev/null 2>&1 & echo done")
+    assert (await shell.end_of(meta)).phase is TaskExecution.SUCCEEDED
+    owner = shell.folder(meta).owner()
+    assert owner.members()
+    await shell.bound.delete(meta)
+    assert owner.members() == []
+    assert (await shell.bound.get(meta)).phase is TaskExecution.SUCCEEDED
+
+
+async def test_a_delete_is_idempotent_and_takes_a_job_whose_folder_is_gone(shell: Any) -> None:
+    meta = await shell.create("sleep 60")
+    await shell.bound.delete(meta)
+    await shell.bound.delete(meta)
+    await shell.bound.delete(b'{"job_id":"%032d"}' % 7)
+
+
+async def test_a_deleted_job_keeps_its_logs(shell: Any) -> None:
+    meta = await shell.create("echo precious; sleep 60")
+    await shell.printed(meta, "precious")
+    await shell.bound.delete(meta)
+    assert (await log_of(shell, meta))[1] == ["precious"]
+
+
+async def test_a_job_that_was_deleted_before_it_began_never_begins(shell: Any, tmp_path: Path) -> None:
+    """The delete came while the folder was there and the process was not."""
+    first = await shell.create("true", key="k")
+    await shell.end_of(first)
+    folder = shell.folder(first).path
+    for name in ("owner", "exit_code"):
+        (folder / name).unlink()
+    await shell.bound.delete(first)
+    meta = await shell.create(f"touch {tmp_path}/ran", key="k")
+    assert (await shell.end_of(meta)).phase is TaskExecution.ABORTED
+    assert not (tmp_path / "ran").exists()
+
+
+# ---- output and logs ------------------------------------------------------------------------------------------
+
+
+async def test_only_the_end_of_a_long_output_becomes_the_output(shell: Any) -> None:
+    resource = await shell.run("head -c 1048576 /dev/zero | tr '\\0' x; echo END")
+    text = outputs(resource)["stdout"]
+    assert len(text) == 64 * 1024
+    assert text.endswith("xEND\n")
+
+
+async def test_garbage_becomes_replacement_characters(shell: Any) -> None:
+    resource = await shell.run(r"printf '\377\376\000ok\n'; printf '\200boom\377\n' >&2; exit 1")
+    assert outputs(resource)["stdout"] == "��\0ok\n"
+    assert resource.message == "�boom�" or resource.message == "boom�"
+
+
+async def test_a_character_cut_in_half_at_the_start_is_left_out(shell: Any) -> None:
+    program = "import sys; sys.stdout.buffer.write('é'.encode() * 40000 + b'!')"
+    text = outputs(await shell.run([sys.executable, "-c", program]))["stdout"]
+    assert set(text) == {"é", "!"}
+
+
+async def test_logs_are_both_streams_with_a_token_to_go_on_from(shell: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    meta = await shell.create(
+        f"echo one; echo oops >&2; printf half; echo ready >&2; while [ ! -e {gate} ]; do sleep 0.02; done; echo way; echo two"
+    )
+    while "ready" not in ((await log_of(shell, meta))[1]):
+        await trio.sleep(0.01)
+    token, lines = await log_of(shell, meta)
+    assert lines == ["one", "oops", "ready"]  # a line that is not complete is left for later
+    assert (await log_of(shell, meta, token))[1] == []
+    gate.touch()
+    await shell.end_of(meta)
+    token, lines = await log_of(shell, meta, token)
+    assert lines == ["halfway", "two"]
+    assert await log_of(shell, meta, token) == (token, [])
+
+
+async def test_a_last_line_without_an_end_is_there_when_the_job_is_over(shell: Any) -> None:
+    meta = await shell.create("printf 'a\r\nlast'")
+    await shell.end_of(meta)
+    assert (await log_of(shell, meta))[1] == ["a", "last"]
+
+
+async def test_lines_limits_a_page_and_the_token_has_the_rest(shell: Any) -> None:
+    meta = await shell.create("for i in 1 2 3 4 5; do echo $i; done; echo e >&2")
+    await shell.end_of(meta)
+    seen, token, pages = [], "", 0
+    while page := await log_of(shell, meta, token, lines=2):
+        token, lines = page
+        if not lines:
+            break
+        assert len(lines) <= 2
+        seen += lines
+        pages += 1
+    assert seen == ["1", "2", "3", "4", "5", "e"]
+    assert pages == 3
+
+
+async def test_a_long_log_comes_whole_in_messages_of_bearable_size(shell: Any) -> None:
+    meta = await shell.create("seq 1 50000; head -c 200000 /dev/zero | tr '\\0' y")
+    await shell.end_of(meta)
+    sizes = []
+    async with aclosing(shell.bound.logs(meta)) as stream:
+        async for message in stream:
+            sizes.append(len(bytes(message)))
+    assert max(sizes) < 1024 * 1024
+    _token, lines = await log_of(shell, meta)
+    assert lines[:50000] == [str(number) for number in range(1, 50001)]
+    assert "".join(lines[50000:]) == "y" * 200000
+
+
+@pytest.mark.parametrize("token", ["x", "1", "1.2.3", "-1.0", "1.", "9" * 30 + ".0", "١.٢"])
+async def test_a_token_that_nobody_gave_is_refused(shell: Any, token: str) -> None:
+    meta = await shell.create("true")
+    await shell.end_of(meta)
+    with pytest.raises(InvalidRequest, match="token"):
+        await log_of(shell, meta, token)
+
+
+# ---- hostile and foreign metadata -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("job_id", ["../../etc", "", "A" * 32, "0" * 31, "0" * 33, "0" * 32 + "\n", "/" * 32])
+async def test_a_job_id_that_is_none_touches_no_file(shell: Any, job_id: str) -> None:
+    meta = json.dumps({"job_id": job_id}).encode()
+    for call in (shell.bound.get, shell.bound.delete):
+        with pytest.raises(ResourceMetaError):
+            await call(meta)
+    with pytest.raises(ResourceMetaError):
+        await log_of(shell, meta)
+
+
+async def test_a_job_of_another_machine_is_not_found(shell: Any) -> None:
+    with pytest.raises(JobNotFound):
+        await shell.bound.get(b'{"job_id":"%032d"}' % 7)
+
+
+async def test_a_root_that_others_can_write_to_is_refused(shell: Any) -> None:
+    shell.root.mkdir()
+    shell.root.chmod(0o777)
+    with pytest.raises(ConnectorError, match="chmod 700"):
+        await shell.create("true")
+
+
+async def test_folders_are_for_their_owner_only(shell: Any) -> None:
+    meta = await shell.create("true")
+    await shell.end_of(meta)
+    assert shell.root.stat().st_mode & 0o777 == 0o700
