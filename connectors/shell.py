@@ -190,12 +190,17 @@ def _link(job: JobFolder) -> TaskLog:
 
 
 def _failure(job: JobFolder, code: int) -> str:
-    return job.last_error_line() or f"exited with code {code}{_signal_name(code)}"
+    """Return the command's last word, and what ended it where that was a signal."""
+    line = job.last_error_line()
+    signalled = _signal_name(code)
+    if line and not signalled:
+        return line
+    return f"exited with code {code}" + (f" ({signalled})" if signalled else "") + (f": {line}" if line else "")
 
 
 def _signal_name(code: int) -> str:
     try:
-        return f" ({signal.Signals(code - SIGNAL_BASE).name})"
+        return signal.Signals(code - SIGNAL_BASE).name
     except ValueError:
         return ""
 

@@ -31,7 +31,6 @@ shift 4
 _job_identify() { _job_group=$3 _job_start=${20}; }
 (
     trap : TERM        # a signal for the group is for the command; the wrapper stays to write down how it ended
-    trap '' PIPE       # the server may die before it hears that the folder is claimed
     read -r _job_stat </proc/self/stat && read -r _job_boot </proc/sys/kernel/random/boot_id || exit 1
     _job_pid=${_job_stat%% *}
     _job_identify ${_job_stat##*) }
@@ -42,12 +41,11 @@ _job_identify() { _job_group=$3 _job_start=${20}; }
         echo "cannot create $_job_folder/owner" >&2
         exit 1
     fi
-    trap - PIPE
-    exec >>"$_job_folder/stdout" 2>>"$_job_folder/stderr" </dev/null
+    exec >>"$_job_folder/stdout" 2>/dev/null </dev/null    # no word of the wrapper among those of the command
     if [ -e "$_job_folder/deleted" ]; then
         _job_code=143  # as if SIGTERM had ended it
-    elif cd -- "$_job_cwd"; then
-        (exec "$@")    # exec: a word that the shell has a meaning for is a program here
+    elif cd -- "$_job_cwd" 2>>"$_job_folder/stderr"; then
+        (exec "$@") 2>>"$_job_folder/stderr"  # exec: a word that the shell has a meaning for is a program here
         _job_code=$?
     else
         _job_code=126  # what shells say of a command that cannot be executed

@@ -57,6 +57,7 @@ class EntityEngine(Generic[S]):
     ) -> None:
         self.records: dict[Hashable, EntityRecord[S]] = {}
         self.winding_down = False  # no timer is set, and none comes due
+        self.rng: random.Random | None = None  # the context's, once the host runs
         self.dead_letters = 0
         self.crashes = 0
         self._name = name
@@ -64,7 +65,6 @@ class EntityEngine(Generic[S]):
         self._timers = timers
         self._lanes = {lane.name: lane for lane in lanes}
         self._intensity = intensity
-        self._rng: random.Random | None = None  # while released
         self._held = True  # something happens, or nothing may: what is asked for goes to the backlog
         # What waits: the deed, whose, with what, and the promise that goes with it.
         self._backlog: deque[tuple[Callable[..., None], EntityRecord[S], Any, Promise[Any] | None]] = deque()
@@ -115,12 +115,21 @@ class EntityEngine(Generic[S]):
         """From now on only collect what is asked for."""
         self._held = True
 
-    def resume(self, rng: random.Random, limit: int) -> bool:
-        """Do up to `limit` things of the backlog; if that empties it, hold back no longer, and return True."""
-        self._rng = rng
-        self._work_off(limit)
-        self._held = bool(self._backlog)
-        return not self._held
+    def work_off(self, left: int) -> None:
+        """Do what waits, in order, until no more than `left` things do."""
+        backlog, now = self._backlog, trio.current_time()
+        while len(backlog) > left:
+            deed, record, what, promise = backlog.popleft()
+            record.queued -= 1
+            if record.exit is None:
+                deed(record, what, promise, now)
+            else:
+                self._bury(record, record.exit, what, promise)
+
+    def release(self) -> None:
+        """Do all that waits, and hold back no longer."""
+        self.work_off(0)
+        self._held = False
 
     def end(self, record: EntityRecord[S], exit: Exit) -> None:  # noqa: A002 - OTP's word for it
         """End the entity: calls cancelled, timer gone, promises rejected, everybody told."""
@@ -130,10 +139,6 @@ class EntityEngine(Generic[S]):
         self._guarded(record, self._behaviour.ended, record.key, record.state, exit)
         for callback in record.monitors or ():
             self._guarded(record, callback, record.key, exit)
-
-    def clear(self) -> None:
-        """Drop the backlog, when all entities have been ended; whoever waits for an answer from it is told."""
-        self._work_off(len(self._backlog))
 
     # ---- one thing at a time ----------------------------------------------------------------------------------
 
@@ -152,20 +157,10 @@ class EntityEngine(Generic[S]):
         self._held = True
         try:
             deed(record, what, promise, trio.current_time() if now is None else now)
-            while self._backlog:
-                self._work_off(len(self._backlog))
+            if self._backlog:
+                self.work_off(0)
         finally:
             self._held = False
-
-    def _work_off(self, limit: int) -> None:
-        backlog, now = self._backlog, trio.current_time()
-        for _ in range(min(limit, len(backlog))):
-            deed, record, what, promise = backlog.popleft()
-            record.queued -= 1
-            if record.exit is None:
-                deed(record, what, promise, now)
-            else:
-                self._bury(record, record.exit, what, promise)
 
     def _bury(self, record: EntityRecord[S], exit: Exit, what: object, promise: Promise[Any] | None) -> None:  # noqa: A002
         self.dead_letters += 1
@@ -297,7 +292,7 @@ class EntityEngine(Generic[S]):
 
     def _wake(self, record: EntityRecord[S], effect: Wake, now: float) -> None:
         if not self.winding_down:
-            spread = effect.spread * self._rng.random() if effect.spread and self._rng else 0.0
+            spread = effect.spread * self.rng.random() if effect.spread and self.rng else 0.0
             self._timers.schedule(record, now + effect.delay + spread)
 
     def _sleep(self, record: EntityRecord[S], effect: Sleep, now: float) -> None:  # noqa: ARG002

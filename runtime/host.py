@@ -225,6 +225,7 @@ class EntityHost(Generic[S]):
             raise RuntimeError(f"host {self.name!r} runs already")
         self._phase = Phase.RUNNING
         self._started = trio.current_time()
+        self._engine.rng = context.rng
         self._engine.winding_down = False
         exit = stopped(f"host {self.name!r} has stopped")  # noqa: A001 - OTP's word for it
         try:
@@ -240,7 +241,7 @@ class EntityHost(Generic[S]):
             async with trio.open_nursery() as nursery:
                 try:
                     self._open(nursery, opened)
-                    await self._begin(context)
+                    await self._begin()
                     context.ready()
                     await context.stop_requested.wait()
                     await self._wind_down()
@@ -256,10 +257,14 @@ class EntityHost(Generic[S]):
         if self._owns_timers:
             nursery.start_soon(self._timers.fire_for_ever)
 
-    async def _begin(self, context: Context) -> None:
-        """Do what was asked for before the host ran."""
-        while not self._engine.resume(context.rng, BATCH):
+    async def _begin(self) -> None:
+        """Do what was asked for before the host ran, a batch in each turn, and all that comes in meanwhile."""
+        left = self._engine.backlog
+        while left > 0:
+            left = max(left - BATCH, 0)
+            self._engine.work_off(left)
             await trio.lowlevel.checkpoint()
+        self._engine.release()
 
     async def _wind_down(self) -> None:
         """Tell all entities, then wait until no call runs."""
@@ -280,7 +285,7 @@ class EntityHost(Generic[S]):
             for record in records:
                 self._engine.end(record, exit)
             await trio.lowlevel.cancel_shielded_checkpoint()
-        self._engine.clear()
+        self._engine.work_off(0)  # letters to the dead by now
         self._timers.sweep()
 
     # ---- what it looks like -----------------------------------------------------------------------------------

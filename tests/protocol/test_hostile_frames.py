@@ -283,7 +283,7 @@ async def test_thousands_of_garbled_connections_leave_nothing_behind(desk, servi
     async with serving(desk) as server:
         tasks = trio.lowlevel.current_statistics().tasks_living
         with capture_logs() as logs:
-            for _ in range(500):
+            for _ in range(1000):
                 async with connected(server, greet=False) as peer:
                     data = rng.randbytes(rng.randrange(1, 200)) if rng.random() < 0.2 else _mutated(rng, peer)
                     await peer.write((PREFACE if rng.random() < 0.9 else b"") + data)

@@ -24,6 +24,7 @@ async def test_a_client_that_never_speaks_is_cut(desk, serving, connected, mock_
 
 async def test_dribbling_the_preface_does_not_help(desk, serving, connected, mock_clock):
     async with serving(desk, limits=Limits(handshake_seconds=5)) as server, connected(server, greet=False) as peer:
+        await peer.read()
         for number in range(5):
             await peer.write(PREFACE[number : number + 1])
             mock_clock.jump(1)

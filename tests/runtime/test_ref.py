@@ -62,13 +62,17 @@ def worker(autojump_clock: MockClock) -> ServiceSpec[Message]:
     return ServiceSpec("worker", Worker, mailbox=2)
 
 
-async def test_an_ask_returns_what_the_handler_returned(worker: ServiceSpec[Message]) -> None:
+async def test_an_ask_returns_what_the_handler_returned(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     async with open_system([worker]):
         assert await worker.ref.ask(Wait(3, "hello")) == "hello"
         assert trio.current_time() > 3
 
 
-async def test_a_ref_can_be_used_before_its_actor_starts(worker: ServiceSpec[Message]) -> None:
+async def test_a_ref_can_be_used_before_its_actor_starts(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     promise = worker.ref.ask_nowait(Wait(0, "early"))
     worker.ref.tell(Wait(0, "told"))
     async with open_system([worker]):
@@ -77,7 +81,9 @@ async def test_a_ref_can_be_used_before_its_actor_starts(worker: ServiceSpec[Mes
     assert [m.text for m in Worker.handled if isinstance(m, Wait)] == ["early", "told"]
 
 
-async def test_what_is_told_to_a_full_mailbox_is_refused_at_once(worker: ServiceSpec[Message]) -> None:
+async def test_what_is_told_to_a_full_mailbox_is_refused_at_once(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     for _ in range(2):
         worker.ref.tell(Wait(0))
     assert worker.ref.pending == 2
@@ -89,7 +95,9 @@ async def test_what_is_told_to_a_full_mailbox_is_refused_at_once(worker: Service
         worker.ref.ask_nowait(Wait(0)).result()
 
 
-async def test_a_control_message_is_taken_when_full_and_overtakes(worker: ServiceSpec[Message]) -> None:
+async def test_a_control_message_is_taken_when_full_and_overtakes(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     worker.ref.tell(Wait(0, "first"))
     worker.ref.tell(Wait(0, "second"))
     worker.ref.tell_control(Wait(0, "control"))
@@ -98,7 +106,7 @@ async def test_a_control_message_is_taken_when_full_and_overtakes(worker: Servic
     assert [m.text for m in Worker.handled if isinstance(m, Wait)] == ["control", "first", "second"]
 
 
-async def test_send_waits_for_room(worker: ServiceSpec[Message]) -> None:
+async def test_send_waits_for_room(worker: ServiceSpec[Message], autojump_clock: MockClock) -> None:
     async with open_system([worker]):
         for number in range(10):
             await worker.ref.send(Wait(1, str(number)))
@@ -107,7 +115,9 @@ async def test_send_waits_for_room(worker: ServiceSpec[Message]) -> None:
     assert [m.text for m in Worker.handled if isinstance(m, Wait)] == [str(n) for n in range(10)]
 
 
-async def test_asking_the_dead_fails_at_once_with_the_reason(worker: ServiceSpec[Message]) -> None:
+async def test_asking_the_dead_fails_at_once_with_the_reason(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     async with open_system([worker]):
         pass
     with pytest.raises(ActorDead, match="/node/worker cannot answer") as caught:
@@ -118,7 +128,9 @@ async def test_asking_the_dead_fails_at_once_with_the_reason(worker: ServiceSpec
         worker.ref.ask_nowait(Wait(0)).result()
 
 
-async def test_what_is_told_to_the_dead_is_a_dead_letter_and_no_error(worker: ServiceSpec[Message]) -> None:
+async def test_what_is_told_to_the_dead_is_a_dead_letter_and_no_error(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     async with open_system([worker]) as system:
         pass
     worker.ref.tell(Wait(0))
@@ -127,7 +139,9 @@ async def test_what_is_told_to_the_dead_is_a_dead_letter_and_no_error(worker: Se
     assert system.dead_letters.by_path == {"/node/worker": 3}
 
 
-async def test_an_actor_that_ends_fails_the_asks_that_wait_for_it_and_buries_the_rest() -> None:
+async def test_an_actor_that_ends_fails_the_asks_that_wait_for_it_and_buries_the_rest(
+    autojump_clock: MockClock,
+) -> None:
     spec = ServiceSpec("worker", Worker, Restart.TEMPORARY)
     async with open_system([spec]) as system, trio.open_nursery() as nursery:
         failures: list[ActorDead] = []
@@ -149,7 +163,7 @@ async def test_an_actor_that_ends_fails_the_asks_that_wait_for_it_and_buries_the
 
 
 async def test_a_crash_fails_the_ask_in_hand_and_keeps_what_waits_for_the_next_incarnation(
-    worker: ServiceSpec[Message],
+    worker: ServiceSpec[Message], autojump_clock: MockClock
 ) -> None:
     async with open_system([worker]):
         broken = worker.ref.ask_nowait(Fail(ValueError("broken")))
@@ -161,7 +175,7 @@ async def test_a_crash_fails_the_ask_in_hand_and_keeps_what_waits_for_the_next_i
 
 
 async def test_a_stop_fails_at_once_what_waits_while_the_message_in_hand_is_finished(
-    worker: ServiceSpec[Message],
+    worker: ServiceSpec[Message], autojump_clock: MockClock
 ) -> None:
     async with open_system([worker]) as system:
         in_hand = worker.ref.ask_nowait(Wait(3, "finished"))
@@ -206,7 +220,9 @@ async def test_draining_ends_with_the_grace(autojump_clock: MockClock) -> None:
                 promise.result()
 
 
-async def test_an_ask_gives_up_after_its_timeout_and_its_handler_is_skipped(worker: ServiceSpec[Message]) -> None:
+async def test_an_ask_gives_up_after_its_timeout_and_its_handler_is_skipped(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     async with open_system([worker]):
         worker.ref.tell(Wait(10, "slow"))
         with pytest.raises(AskTimeout, match="/node/worker did not answer Wait within 2 s"):
@@ -216,7 +232,9 @@ async def test_an_ask_gives_up_after_its_timeout_and_its_handler_is_skipped(work
     assert [m.text for m in Worker.handled if isinstance(m, Wait)] == ["slow", "in time"]
 
 
-async def test_cancelling_an_ask_withdraws_it_and_its_handler_is_skipped(worker: ServiceSpec[Message]) -> None:
+async def test_cancelling_an_ask_withdraws_it_and_its_handler_is_skipped(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     async with open_system([worker]):
         worker.ref.tell(Wait(10, "slow"))
         with trio.move_on_after(1) as scope:
@@ -226,7 +244,9 @@ async def test_cancelling_an_ask_withdraws_it_and_its_handler_is_skipped(worker:
     assert [m.text for m in Worker.handled if isinstance(m, Wait)] == ["slow", "kept"]
 
 
-async def test_a_handler_whose_asker_gave_up_finishes_and_its_answer_is_dropped(worker: ServiceSpec[Message]) -> None:
+async def test_a_handler_whose_asker_gave_up_finishes_and_its_answer_is_dropped(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     async with open_system([worker]):
         with pytest.raises(AskTimeout):
             await worker.ref.ask(Wait(10), timeout=1)
@@ -234,14 +254,16 @@ async def test_a_handler_whose_asker_gave_up_finishes_and_its_answer_is_dropped(
         assert trio.current_time() >= 10
 
 
-async def test_a_refusal_is_the_answer_and_no_crash(worker: ServiceSpec[Message]) -> None:
+async def test_a_refusal_is_the_answer_and_no_crash(worker: ServiceSpec[Message], autojump_clock: MockClock) -> None:
     async with open_system([worker]) as system:
         with pytest.raises(KeyError, match="not here"):
             await worker.ref.ask(Fail(Refusal(KeyError("not here"))))
         assert system.statistics().restarts == 0
 
 
-async def test_a_refusal_out_of_a_nursery_of_the_handler_is_one_too(worker: ServiceSpec[Message]) -> None:
+async def test_a_refusal_out_of_a_nursery_of_the_handler_is_one_too(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     async with open_system([worker]) as system:
         with pytest.raises(KeyError):
             await worker.ref.ask(Fail(ExceptionGroup("of a nursery", [Refusal(KeyError("not here"))])))
@@ -251,14 +273,16 @@ async def test_a_refusal_out_of_a_nursery_of_the_handler_is_one_too(worker: Serv
         assert system.statistics().restarts == 1
 
 
-async def test_a_refusal_of_what_was_only_told_hurts_nobody(worker: ServiceSpec[Message]) -> None:
+async def test_a_refusal_of_what_was_only_told_hurts_nobody(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     async with open_system([worker]) as system:
         worker.ref.tell(Fail(Refusal(KeyError("not here"))))
         assert await worker.ref.ask(Wait(0)) == "done"
         assert system.statistics().restarts == 0
 
 
-async def test_an_ask_that_comes_back_to_itself_raises_and_names_the_chain() -> None:
+async def test_an_ask_that_comes_back_to_itself_raises_and_names_the_chain(autojump_clock: MockClock) -> None:
     a, b, c = (ServiceSpec(name, Worker, Restart.TEMPORARY) for name in "abc")
     async with open_system([a, b, c]):
         with pytest.raises(ActorDead) as caught:
@@ -269,13 +293,13 @@ async def test_an_ask_that_comes_back_to_itself_raises_and_names_the_chain() -> 
         assert exit_.errors[0].chain == ("/node/a", "/node/b", "/node/c", "/node/a")
 
 
-async def test_an_actor_that_asks_itself_raises(worker: ServiceSpec[Message]) -> None:
+async def test_an_actor_that_asks_itself_raises(worker: ServiceSpec[Message], autojump_clock: MockClock) -> None:
     async with open_system([worker]):
         with pytest.raises(ActorDead, match="AskCycle"):
             await worker.ref.ask(Forward(worker.ref))
 
 
-async def test_two_asks_along_the_same_way_make_no_cycle() -> None:
+async def test_two_asks_along_the_same_way_make_no_cycle(autojump_clock: MockClock) -> None:
     a, b = ServiceSpec("a", Worker), ServiceSpec("b", Worker)
     async with open_system([a, b]):
         for _ in range(2):
@@ -283,7 +307,9 @@ async def test_two_asks_along_the_same_way_make_no_cycle() -> None:
         assert await b.ref.ask(Forward(a.ref)) == "forwarded"
 
 
-async def test_asking_nowait_never_raises_and_can_be_heard_by_callback(worker: ServiceSpec[Message]) -> None:
+async def test_asking_nowait_never_raises_and_can_be_heard_by_callback(
+    worker: ServiceSpec[Message], autojump_clock: MockClock
+) -> None:
     async with open_system([worker]):
         heard: list[str] = []
         worker.ref.ask_nowait(Wait(5, "called back")).add_done_callback(lambda done: heard.append(done.result()))
@@ -291,7 +317,7 @@ async def test_asking_nowait_never_raises_and_can_be_heard_by_callback(worker: S
         assert heard == ["called back"]
 
 
-async def test_a_sender_that_waits_for_room_is_released_when_the_actor_ends() -> None:
+async def test_a_sender_that_waits_for_room_is_released_when_the_actor_ends(autojump_clock: MockClock) -> None:
     spec = ServiceSpec("worker", Worker, Restart.TEMPORARY, mailbox=1)
     async with open_system([spec]) as system:
         spec.ref.tell(Wait(1))

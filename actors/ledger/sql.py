@@ -1,0 +1,94 @@
+"""The durable stores: SQLite in a file, PostgreSQL for several replicas. One code for both, on SQLAlchemy Core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import create_engine, delete, event, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from flytower.actors.ledger.migrate import upgrade
+from flytower.actors.ledger.schema import ROW_FIELDS, row_of, tasks, values_of
+from flytower.actors.ledger.store import LedgerError
+from flytower.actors.ledger.wal import check_wal
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL, Connection, Engine
+
+    from flytower.actors.ledger.row import Row
+
+BUSY_SECONDS = 5.0
+"""How long SQLite waits for another process's lock (`flytower tasks` reads beside the server): commits take less."""
+
+CONNECT_SECONDS = 5
+"""How long a connection to PostgreSQL may take: a failover is noticed, a slow handshake still succeeds."""
+
+STATEMENT_SECONDS = 10
+"""How long one statement may take on PostgreSQL: a stalled database must not hold the ledger for ever."""
+
+REMOVE_ROWS = 500
+"""Ids in one DELETE: SQLite allows 999 parameters in a statement in its oldest supported versions."""
+
+
+class SqlStore:
+    """Rows in a table of a database.
+
+    Args:
+        url: `sqlite:///relative/path`, `sqlite:////absolute/path`, or `postgresql://user@host/database`.
+
+    Raises:
+        LedgerError: The database cannot be opened, is damaged, or was written by a newer version of Flytower.
+    """
+
+    blocking = True
+
+    def __init__(self, url: str) -> None:
+        self._url = _parse(url)
+        self.label = self._url.render_as_string(hide_password=True)
+        with self._translated("open"):
+            if self._is_sqlite:
+                check_wal(self._url.database or "")
+            self._engine = self._open()
+            upgrade(self._engine, self.label)
+            self._check()
+        insert = (sqlite if self._is_sqlite else postgresql).insert(tasks)
+        newer = {name: insert.excluded[name] for name in (*ROW_FIELDS, "digest") if name != "id"}
+        self._upsert = insert.on_conflict_do_update(
+            index_elements=["id"], set_=newer, where=tasks.c.seq < insert.excluded.seq
+        )
+
+    def __repr__(self) -> str:
+        return f"<SqlStore {self.label}>"
+
+    def put(self, rows: Sequence[Row]) -> None:
+        """Write all rows in one transaction."""
+        newest = {row.id: row for row in sorted(rows, key=lambda row: row.seq)}
+        with self._transaction("write") as connection:
+            connection.execute(self._upsert, [values_of(row) for row in newest.values()])
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Take rows out in one transaction."""
+        wanted = list(ids)
+        with self._transaction("write") as connection:
+            for start in range(0, len(wanted), REMOVE_ROWS):
+                connection.execute(delete(tasks).where(tasks.c.id.in_(wanted[start : start + REMOVE_ROWS])))
+
+    def get(self, task: str) -> Row | None:
+        """Return the row of a task, or None."""
+        with self._transaction("read") as connection:
+            found = connection.execute(select(tasks).where(tasks.c.id == task)).mappings().first()
+        return None if found is None else self._sound(found)
+
+    def rows(self) -> Sequence[Row]:
+        """Return all rows."""
+        with self._transaction("read") as connection:
+            found = connection.execute(select(tasks)).mappings().all()
+        return [self._sound(values) for values in found]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()

@@ -1,0 +1,205 @@
+"""A client of any connector server, from trio: Flytower's own, flytekit's, or one in another language.
+
+One connection for all calls of a client; it is made by the first call, and made again after it was lost. A call is
+made once: nothing is retried here, because CreateTask may not be.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import trio_asyncio
+from flytower.protocol.generated.flyteidl.admin import (
+    CreateTaskRequest,
+    CreateTaskResponse,
+    DeleteTaskRequest,
+    DeleteTaskResponse,
+    ExecuteTaskSyncRequest,
+    ExecuteTaskSyncResponse,
+    GetAgentRequest,
+    GetAgentResponse,
+    GetTaskLogsRequest,
+    GetTaskLogsResponse,
+    GetTaskMetricsRequest,
+    GetTaskMetricsResponse,
+    GetTaskRequest,
+    GetTaskResponse,
+    ListAgentsRequest,
+    ListAgentsResponse,
+)
+from flytower.protocol.generated.grpc.health.v1 import (
+    HealthCheckRequest,
+    HealthCheckResponse,
+    HealthCheckResponseServingStatus,
+)
+from flytower.protocol.loop import open_event_loop
+from flytower.protocol.routes import (
+    AGENT_METADATA_SERVICE,
+    ASYNC_AGENT_SERVICE,
+    HEALTH_SERVICE,
+    SYNC_AGENT_SERVICE,
+)
+from flytower.protocol.status import RpcError, Status
+from grpclib.client import Channel
+from grpclib.const import Cardinality
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from betterproto2 import Message
+    from grpclib.client import Stream
+
+DEFAULT_TIMEOUT: Final = 10.0
+"""Seconds for one call: what Flyte's own clients give one."""
+
+A = TypeVar("A", bound="Message")
+
+
+class Client:
+    """The eight calls of a connector server, and its health; made by `open_client`.
+
+    Every call takes a `timeout` in seconds, which the server is told as well; None waits for ever. Every call raises
+    `RpcError`: with the server's own status, UNAVAILABLE when it cannot be reached or the connection is lost,
+    DEADLINE_EXCEEDED when the time is over. Cancelling a call cancels it at the server.
+
+    Args:
+        channel: The connection.
+        endpoint: What it is called in an error, "127.0.0.1:8000".
+    """
+
+    def __init__(self, channel: Channel, endpoint: str) -> None:
+        self._channel = channel
+        self.endpoint = endpoint
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.endpoint}>"
+
+    async def create_task(
+        self, request: CreateTaskRequest, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> CreateTaskResponse:
+        """Start an external job."""
+        return await self._unary(f"/{ASYNC_AGENT_SERVICE}/CreateTask", request, CreateTaskResponse, timeout)
+
+    async def get_task(self, request: GetTaskRequest, *, timeout: float | None = DEFAULT_TIMEOUT) -> GetTaskResponse:
+        """Ask where a job stands."""
+        return await self._unary(f"/{ASYNC_AGENT_SERVICE}/GetTask", request, GetTaskResponse, timeout)
+
+    async def delete_task(
+        self, request: DeleteTaskRequest, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> DeleteTaskResponse:
+        """End a job."""
+        return await self._unary(f"/{ASYNC_AGENT_SERVICE}/DeleteTask", request, DeleteTaskResponse, timeout)
+
+    async def get_task_metrics(
+        self, request: GetTaskMetricsRequest, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> GetTaskMetricsResponse:
+        """Read a job's metrics."""
+        return await self._unary(f"/{ASYNC_AGENT_SERVICE}/GetTaskMetrics", request, GetTaskMetricsResponse, timeout)
+
+    @asynccontextmanager
+    async def get_task_logs(
+        self, request: GetTaskLogsRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[AsyncIterator[GetTaskLogsResponse]]:
+        """Follow a job's log: `async with client.get_task_logs(...) as pages: async for page in pages: ...`.
+
+        Leaving the block ends the call. Errors come out of the block.
+        """
+        path = f"/{ASYNC_AGENT_SERVICE}/GetTaskLogs"
+        with self._translated(path):
+            stream = self._request(path, Cardinality.UNARY_STREAM, GetTaskLogsRequest, GetTaskLogsResponse, timeout)
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(trio_asyncio.aio_as_trio(stream))
+                await trio_asyncio.aio_as_trio(stream.send_message)(request, end=True)
+                yield _messages(stream)
+
+    async def execute_task_sync(
+        self, requests: Iterable[ExecuteTaskSyncRequest], *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> list[ExecuteTaskSyncResponse]:
+        """Execute a task in one call: send all requests (header and inputs), and return all that is answered."""
+        path = f"/{SYNC_AGENT_SERVICE}/ExecuteTaskSync"
+
+        async def run() -> list[ExecuteTaskSyncResponse]:
+            cardinality = Cardinality.STREAM_STREAM
+            async with self._request(
+                path, cardinality, ExecuteTaskSyncRequest, ExecuteTaskSyncResponse, timeout
+            ) as stream:
+                await stream.send_request()
+                for request in requests:
+                    await stream.send_message(request)
+                await stream.end()
+                return [response async for response in stream]
+
+        with self._translated(path):
+            return cast("list[ExecuteTaskSyncResponse]", await trio_asyncio.aio_as_trio(run)())
+
+    async def get_agent(self, name: str, *, timeout: float | None = DEFAULT_TIMEOUT) -> GetAgentResponse:
+        """Describe one connector."""
+        request = GetAgentRequest(name=name)
+        return await self._unary(f"/{AGENT_METADATA_SERVICE}/GetAgent", request, GetAgentResponse, timeout)
+
+    async def list_agents(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> ListAgentsResponse:
+        """Describe all connectors."""
+        request = ListAgentsRequest()
+        return await self._unary(f"/{AGENT_METADATA_SERVICE}/ListAgents", request, ListAgentsResponse, timeout)
+
+    async def health(
+        self, service: str = "", *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> HealthCheckResponseServingStatus:
+        """Ask whether a service, or with "" the whole server, takes calls."""
+        request = HealthCheckRequest(service=service)
+        return (await self._unary(f"/{HEALTH_SERVICE}/Check", request, HealthCheckResponse, timeout)).status
+
+    async def _unary(self, path: str, request: Message, answer: type[A], timeout: float | None) -> A:
+        async def run() -> A:
+            async with self._request(path, Cardinality.UNARY_UNARY, type(request), answer, timeout) as stream:
+                await stream.send_message(request, end=True)
+                response = await stream.recv_message()
+                if response is None:
+                    raise RpcError(Status.INTERNAL, f"{self.endpoint} ended {path} without an answer.")
+                return cast("A", response)
+
+        with self._translated(path):
+            return cast("A", await trio_asyncio.aio_as_trio(run)())
+
+    def _request(
+        self, path: str, cardinality: Cardinality, request: type[Message], answer: type[A], timeout: float | None
+    ) -> Stream[Any, Any]:
+        return self._channel.request(path, cardinality, request, answer, timeout=timeout)
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        """Turn what grpclib and the network raise into RpcError, at this border and nowhere else."""
+        method = path.rpartition("/")[2]
+        try:
+            yield
+        except GRPCError as error:
+            raise RpcError(error.status, error.message or f"{method} failed.") from error
+        except TimeoutError as error:  # an OSError too, hence first
+            raise RpcError(Status.DEADLINE_EXCEEDED, f"{self.endpoint} did not answer {method} in time.") from error
+        except OSError as error:
+            raise RpcError(Status.UNAVAILABLE, f"{self.endpoint} cannot be reached: {error}.") from error
+        except (StreamTerminatedError, ProtocolError) as error:
+            message = f"The connection to {self.endpoint} was lost during {method}: {error}."
+            raise RpcError(Status.UNAVAILABLE, message) from error
+
+
+async def _messages(stream: Stream[Any, A]) -> AsyncIterator[A]:
+    receive = trio_asyncio.aio_as_trio(stream.recv_message)
+    while (message := await receive()) is not None:
+        yield message
+
+
+@asynccontextmanager
+async def open_client(host: str, port: int) -> AsyncIterator[Client]:
+    """Open a client for the time of the `async with` block; its end cancels the calls that are still under way.
+
+    It uses the asyncio loop that it stands in (`open_event_loop`), or opens one of its own.
+    """
+    async with AsyncExitStack() as stack:
+        if trio_asyncio.current_loop.get() is None:
+            await stack.enter_async_context(open_event_loop())
+        channel = Channel(host, port)
+        stack.callback(channel.close)
+        yield Client(channel, f"{host}:{port}")
