@@ -1,0 +1,62 @@
+# Everything that a developer runs. Each target sets up what it needs; the only things to have are make and Python 3.11
+# to 3.13 (with venv: Debian's package python3-venv).
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check coverage test-all bench generate format clean
+
+help:  ## Say what there is.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	    || { echo "Flytower needs Python 3.11 to 3.13; say which with make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+	    || { echo "Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## Start a server, push a dozen real jobs through it, watch them, delete one, stop cleanly.
+	@$(BIN)/flytower demo
+
+test: $(STAMP)  ## Run all tests.
+	$(PYTEST)
+
+coverage: $(STAMP)  ## Run all tests and measure branch coverage; the kernel and the life cycle have to be at 100 %.
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered
+	$(BIN)/python -m coverage report --include='$(COVERED)' --fail-under=100
+
+COVERED := runtime/*,actors/lifecycle.py,actors/steps.py,actors/creating.py,actors/living.py,actors/ending.py,actors/births.py,actors/polling.py
+
+check: $(STAMP)  ## Lint, types, generated code, the wheel, its imports and its command line.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p flytower
+	$(BIN)/mypy tests benchmarks
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m flytower.protocol.generate --check
+	$(BIN)/python scripts/check_wheel.py
+
+test-all: $(STAMP)  ## Run the tests on every supported Python that is at hand.
+	PYTHON=$(BIN)/python scripts/test_all.sh
+
+bench: $(STAMP)  ## Print the benchmarks' tables.
+	$(BIN)/python benchmarks/actors.py
+
+generate: $(STAMP)  ## Write the messages anew from flyteidl's descriptors.
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m flytower.protocol.generate
+
+format: $(STAMP)  ## Format, and fix what can be fixed without thinking.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what the targets above have made.
+	rm -rf $(VENV) .venv-* build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
