@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC109 - a timeout here is told to the server too, which a cancel scope cannot do
 """A client of any connector server, from trio: Flytower's own, flytekit's, or one in another language.
 
 One connection for all calls of a client; it is made by the first call, and made again after it was lost. A call is
@@ -7,7 +8,7 @@ made once: nothing is retried here, because CreateTask may not be.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 import trio_asyncio
 from flytower.protocol.generated.flyteidl.admin import (
@@ -112,7 +113,10 @@ class Client:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(trio_asyncio.aio_as_trio(stream))
                 await trio_asyncio.aio_as_trio(stream.send_message)(request, end=True)
-                yield _messages(stream)
+                pages = _Pages(stream)
+                yield pages
+                if not pages.exhausted:  # otherwise grpclib would wait for the end of a log that may have none
+                    await trio_asyncio.aio_as_trio(stream.cancel)()
 
     async def execute_task_sync(
         self, requests: Iterable[ExecuteTaskSyncRequest], *, timeout: float | None = DEFAULT_TIMEOUT
@@ -185,10 +189,22 @@ class Client:
             raise RpcError(Status.UNAVAILABLE, message) from error
 
 
-async def _messages(stream: Stream[Any, A]) -> AsyncIterator[A]:
-    receive = trio_asyncio.aio_as_trio(stream.recv_message)
-    while (message := await receive()) is not None:
-        yield message
+class _Pages:
+    """The answers of a streaming call, as a trio iterator."""
+
+    def __init__(self, stream: Stream[Any, GetTaskLogsResponse]) -> None:
+        self._receive = trio_asyncio.aio_as_trio(stream.recv_message)
+        self.exhausted = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> GetTaskLogsResponse:
+        page = await self._receive()
+        if page is None:
+            self.exhausted = True
+            raise StopAsyncIteration
+        return cast("GetTaskLogsResponse", page)
 
 
 @asynccontextmanager

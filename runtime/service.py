@@ -56,7 +56,7 @@ class Service(Generic[M]):
         """Handle one message. What it returns answers an ask; raise `Refusal` to answer with an error."""
         raise NotImplementedError(f"{type(self).__name__} has no handle(), and got a {type(message).__name__}")
 
-    async def stopping(self, exit: Exit) -> None:  # noqa: A002 - OTP's word for it
+    async def stopping(self, end: Exit, /) -> None:
         """Clean up, whatever the end: it runs on a stop, a cancellation and a crash alike, also when `started` failed.
 
         It is shielded from cancellation until the grace ends. On a stop, background work still runs; it is

@@ -1,4 +1,7 @@
-"""The one table of the ledger, as SQLAlchemy Core sees it. Alembic's migrations make it; a test holds the two together."""
+"""The one table of the ledger, as SQLAlchemy Core sees it.
+
+Alembic's migrations make it; a test holds the two together.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,11 @@ import hashlib
 from dataclasses import astuple, fields
 from typing import TYPE_CHECKING, Any
 
+from flytower.actors.ledger.row import Row
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table
 
-from flytower.actors.ledger.row import Row
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from sqlalchemy.engine import RowMapping
 
 DIGEST_BYTES = 8
 """64 bits tell a damaged row from a sound one; it is no defence against anybody who can write to the file."""
@@ -52,11 +54,10 @@ def values_of(row: Row) -> dict[str, Any]:
     return values
 
 
-def row_of(values: Mapping[str, Any]) -> tuple[Row, bool]:
+def row_of(values: RowMapping) -> tuple[Row, bool]:
     """Return the row that column values say, and whether it is what was once written."""
-    given = {name: values[name] for name in ROW_FIELDS}
-    row = Row(**{name: bytes(value) if isinstance(value, memoryview) else value for name, value in given.items()})
-    return row, digest_of(row) == bytes(values["digest"])
+    row = Row(**{name: values[name] for name in ROW_FIELDS})
+    return row, digest_of(row) == values["digest"]
 
 
 def digest_of(row: Row) -> bytes:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-from sqlalchemy import create_engine, delete, event, select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from flytower.actors.ledger.migrate import upgrade
 from flytower.actors.ledger.schema import ROW_FIELDS, row_of, tasks, values_of
 from flytower.actors.ledger.store import LedgerError
 from flytower.actors.ledger.wal import check_wal
+from sqlalchemy import create_engine, delete, event, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import URL, Connection, Engine
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
 
     from flytower.actors.ledger.row import Row
+    from sqlalchemy.engine import URL, Connection, Engine, RowMapping
 
 BUSY_SECONDS = 5.0
 """How long SQLite waits for another process's lock (`flytower tasks` reads beside the server): commits take less."""
@@ -92,3 +92,75 @@ class SqlStore:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
+    def _open(self) -> Engine:
+        if not self._is_sqlite:
+            arguments = {"connect_timeout": CONNECT_SECONDS, "options": f"-c statement_timeout={STATEMENT_SECONDS}s"}
+            return create_engine(self._url, connect_args=arguments, pool_size=2, pool_pre_ping=True)
+        engine = create_engine(self._url, connect_args={"timeout": BUSY_SECONDS})
+        event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+
+    def _check(self) -> None:
+        """Refuse a file whose pages do not fit together, or a row that is not what was written."""
+        if self._is_sqlite:
+            with self._engine.connect() as connection:
+                verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+            if verdict != "ok":
+                raise LedgerError(f"The ledger {self.label} is damaged: {verdict}. {RESTORE}")
+        self.rows()
+
+    def _sound(self, values: RowMapping) -> Row:
+        row, intact = row_of(values)
+        if not intact:
+            raise LedgerError(f"The ledger {self.label} is damaged: the row of task {row.id} has changed. {RESTORE}")
+        return row
+
+    @contextmanager
+    def _transaction(self, what: str) -> Iterator[Connection]:
+        with self._translated(what), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        """Translate what the database says, once, here."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise LedgerError(f"The ledger {self.label} cannot be {PARTICIPLES[what]}: {cause}") from error
+        except OSError as error:
+            raise LedgerError(f"The ledger {self.label} cannot be {PARTICIPLES[what]}: {error}") from error
+
+
+PARTICIPLES = {"open": "opened", "read": "read", "write": "written"}
+
+RESTORE = (
+    "Restore it from a backup, or move it away to begin with an empty one; jobs it knew must then be looked after."
+)
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise LedgerError(
+            f"{url!r} is no ledger; use memory://, sqlite:///path or postgresql://user@host/name"
+        ) from error
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed.set(drivername="sqlite")
+    raise LedgerError(f"{url!r} is no ledger; use memory://, sqlite:///path or postgresql://user@host/name")
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """Readers do not block the writer (WAL), and a commit is on the disk when it returns (FULL)."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 class Probe:
     """A child that does what it was built for, and writes down when."""
 
-    def __init__(self, lab: Lab, name: str, start: float, stop: float, fails: list[BaseException], heed: bool) -> None:
+    def __init__(
+        self, lab: Lab, name: str, start: float, stop: float, fails: list[BaseException], *, heed: bool
+    ) -> None:
         self.lab, self.name, self.start, self.stop, self.fails, self.heed = lab, name, start, stop, fails, heed
         self.order = trio.Event()  # set when it is to end by itself, or to stop
         self.error: BaseException | None = None
@@ -85,12 +87,12 @@ class Lab:
     ) -> ChildSpec:
         """Specify a child that takes `start` s to be ready and `stop` s to stop, and raises each of `fails` first."""
         left = list(fails or ())
-        return ChildSpec(name, lambda: Probe(self, name, start, stop, left, heed), restart, grace, **options)
+        return ChildSpec(name, lambda: Probe(self, name, start, stop, left, heed=heed), restart, grace, **options)
 
     def system(self, *children: ChildSpec, **options: Any) -> AbstractAsyncContextManager[System]:
         """Open a system with a seeded source of randomness, and restarts exactly one second after a crash."""
         options.setdefault("backoff", Backoff(minimum=1, maximum=1))
-        return open_system(children, rng=random.Random(0), new_id=iter("abcdefgh").__next__, **options)
+        return open_system(children, rng=random.Random(0), new_id=iter("abcdefgh").__next__, **options)  # noqa: S311 - seeded
 
     def crash(self, name: str, error: BaseException | None = None) -> None:
         self.end(name, error or ValueError(f"{name} was told to crash"))

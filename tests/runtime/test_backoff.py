@@ -36,13 +36,13 @@ def test_the_ceiling_grows_by_the_factor_until_the_maximum() -> None:
 
 
 def test_children_that_crashed_together_do_not_come_back_together() -> None:
-    backoff, rng = Backoff(), random.Random(7)
+    backoff, rng = Backoff(), random.Random(7)  # noqa: S311 - seeded
     assert len({backoff.delay(3, rng) for _ in range(100)}) == 100
 
 
 def test_the_same_seed_draws_the_same_pauses() -> None:
     def draws() -> list[float]:
-        rng = random.Random(7)
+        rng = random.Random(7)  # noqa: S311 - seeded
         return [Backoff().delay(n, rng) for n in range(1, 10)]
 
     assert draws() == draws()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,8 +46,8 @@ class Scripted(Service[Do]):
         result = message.what(self, message)
         return await result if hasattr(result, "__await__") else result
 
-    async def stopping(self, exit: Exit) -> None:
-        self.log.append(f"stopping {exit}")
+    async def stopping(self, end: Exit) -> None:
+        self.log.append(f"stopping {end}")
         await trio.sleep(self.stop_takes)
         self.log.append("stopped")
         if self.stop_raises is not None:
@@ -70,7 +71,7 @@ def make(name: str = "scripted", **options: object) -> ServiceSpec[Do]:
 
 
 def sleep(seconds: float) -> Do:
-    return Do(lambda _, __: trio.sleep(seconds))
+    return Do(lambda _, __: trio.sleep(seconds))  # noqa: ASYNC105 - the handler awaits what comes of it
 
 
 def fail(error: BaseException) -> Do:
@@ -250,7 +251,7 @@ async def test_a_deferred_answer_can_still_be_given_by_the_cleanup_of_a_stop(aut
         async def handle(self, message: Do) -> None:
             self.promise = self.defer(message)
 
-        async def stopping(self, exit: Exit) -> None:
+        async def stopping(self, end: Exit) -> None:
             await trio.sleep(1)
             self.promise.resolve("flushed")
 
@@ -334,12 +335,13 @@ async def test_a_stop_for_a_restart_leaves_what_waits_to_the_next_incarnation(au
 async def test_a_service_that_never_waits_lets_others_run(autojump_clock: MockClock) -> None:
     spec, turns = make(mailbox=10 * MESSAGES_PER_TURN), []
     async with open_system([spec]):
-        for _ in range(3 * MESSAGES_PER_TURN):
+        for _ in range(9 * MESSAGES_PER_TURN):
             spec.ref.tell(Do(lambda service, _: service.log.append("x")))
-        while len(Scripted.log) < 3 * MESSAGES_PER_TURN:
+        while len(Scripted.log) < 9 * MESSAGES_PER_TURN:
             await trio.lowlevel.checkpoint()
             turns.append(len(Scripted.log))
-    assert all(after - before <= MESSAGES_PER_TURN for before, after in zip(turns, turns[1:], strict=False))
+    # between two steps of this task, the service has one turn, or two when the scheduler shuffles the order
+    assert all(after - before <= 2 * MESSAGES_PER_TURN for before, after in pairwise(turns))
 
 
 async def test_the_tree_says_what_it_is_doing(autojump_clock: MockClock) -> None:

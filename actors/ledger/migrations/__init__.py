@@ -1,0 +1,1 @@
+"""The history of the ledger's schema, one file for each version."""

@@ -1,0 +1,56 @@
+"""From Python 3.12 on, calls fail when grpclib is imported before trio_asyncio. Both orders must work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+CALL = """
+import trio
+from grpclib.client import Channel, UnaryUnaryMethod
+from flytower.protocol.calls import Unary
+from flytower.protocol.generated.grpc.health.v1 import HealthCheckRequest
+from flytower.protocol.loop import open_event_loop
+from flytower.protocol.server import open_server
+import trio_asyncio
+
+class Codec:
+    __content_subtype__ = "proto"
+    def encode(self, message, message_type): return message
+    def decode(self, data, message_type): return data
+
+async def call(address):
+    async with Channel(*address, codec=Codec()) as channel:
+        return await UnaryUnaryMethod(channel, "/t.T/Echo", bytes, bytes)(b"", timeout=10)
+
+async def main():
+    echo = Unary("/t.T/Echo", HealthCheckRequest, lambda request, call: b"answer")
+    async with open_event_loop(), open_server([echo]) as server:
+        print(await trio_asyncio.aio_as_trio(call)(server.address))
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import flytower.protocol",
+        "import grpclib.client, grpclib.server",
+        "import grpclib.utils; import trio_asyncio",
+        "import trio_asyncio, grpclib.client",
+        "import asyncio, betterproto2",
+    ],
+)
+def test_calls_through_grpclib_work_whatever_was_imported_first(first):
+    done = subprocess.run([sys.executable, "-c", first + CALL], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.stdout, done.stderr) == ("b'answer'\n", "")
+
+
+def test_a_grpclib_that_has_changed_inside_is_refused_with_what_to_do():
+    code = "import grpclib.utils; del grpclib.utils._current_task; import flytower.protocol"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 1
+    assert "ImportError: grpclib was imported before flytower" in done.stderr

@@ -1,0 +1,67 @@
+"""Messages come out of a stream as they went in, however the bytes were cut."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flytower.protocol.generated.grpc.health.v1 import HealthCheckRequest
+from flytower.protocol.messages import MessageReader, framed, parse_message_untrusted
+from flytower.protocol.status import RpcError, Status
+
+
+@given(st.lists(st.binary(max_size=50), max_size=8), st.lists(st.integers(1, 30), min_size=1, max_size=20))
+def test_messages_survive_any_cut(messages, cuts):
+    data = b"".join(framed(message) for message in messages)
+    reader = MessageReader(limit=50)
+    out = []
+    while data:
+        for size in cuts:
+            out += reader.feed_untrusted(data[:size])
+            data = data[size:]
+    assert out == messages
+    assert not reader.within_message
+
+
+@given(st.lists(st.binary(max_size=40), max_size=10))
+def test_any_bytes_give_messages_or_one_kind_of_error(pieces):
+    reader = MessageReader(limit=20)
+    try:
+        for piece in pieces:
+            assert all(len(message) <= 20 for message in reader.feed_untrusted(piece))
+    except RpcError as error:
+        assert error.status in {Status.UNIMPLEMENTED, Status.RESOURCE_EXHAUSTED}
+
+
+def test_an_announced_length_over_the_limit_is_refused_on_the_prefix_alone():
+    with pytest.raises(RpcError) as caught:
+        MessageReader(limit=10).feed_untrusted(b"\0\0\0\0\x0b")
+    assert caught.value.status is Status.RESOURCE_EXHAUSTED
+
+
+def test_the_reader_knows_when_it_is_within_a_message():
+    reader = MessageReader(limit=10)
+    assert not reader.within_message
+    for data, within in ((b"\0", True), (b"\0\0\0\x02", True), (b"a", True), (b"b", False)):
+        reader.feed_untrusted(data)
+        assert reader.within_message is within
+
+
+@given(st.binary(max_size=60))
+def test_any_request_bytes_decode_or_raise_one_kind_of_error(data):
+    try:
+        assert isinstance(parse_message_untrusted(HealthCheckRequest, data), HealthCheckRequest)
+    except RpcError as error:
+        assert error.status is Status.INVALID_ARGUMENT
+        assert "HealthCheckRequest" in error.message
+
+
+def test_a_decoder_that_runs_out_of_stack_is_the_clients_fault():
+    class Deep:
+        @staticmethod
+        def parse(data):
+            raise RecursionError
+
+    with pytest.raises(RpcError, match="RecursionError"):
+        parse_message_untrusted(Deep, b"")
