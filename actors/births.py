@@ -69,7 +69,7 @@ def resume(row: Row, policy: Policy, now: float) -> Step:
         effects.append(Name(task.name))
     if task.phase is not Phase.UNDEFINED:
         effects.append(Publish(task.phase, row.resource or own_resource(task.phase, "The server has restarted.")))
-    task, more = _go_on(task, now)
+    task, more = _go_on(task._replace(live_at=now), now)  # a fresh job may still be invisible
     return task, [*effects, *more]
 
 
@@ -105,9 +105,10 @@ def _go_on(task: Task, now: float) -> Step:
     """Take up each stage where it was left."""
     if task.stage in (Stage.RESERVED, Stage.CREATING):
         if task.meta is None:
-            return creating.recover(task._replace(stage=Stage.CREATING), now)
+            # a create may have been under way, and counts
+            return creating.recover(task._replace(stage=Stage.CREATING, attempts=1), now)
         # create has returned, and just the reply is missing
-        task = task._replace(stage=Stage.DELETING if task.wish else Stage.LIVE, live_at=now)
+        task = task._replace(stage=Stage.DELETING if task.wish else Stage.LIVE)
     if task.stage is Stage.LIVE:
         return task, [_spread(task)]
     if task.stage is Stage.DELETING:

@@ -27,7 +27,7 @@ class TokenBucket:
 
     def __init__(self, rate: float | None) -> None:
         self.rate = rate
-        self._burst = BURST_SECONDS
+        self._burst = max(BURST_SECONDS, 1.0 / rate if rate else 0.0)  # at least one call
         self._next = float("-inf")  # when the next token falls due
 
     def reserve(self, now: float) -> float:

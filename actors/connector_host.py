@@ -128,7 +128,7 @@ class ConnectorHost:
         category, now = self.connector.category, trio.current_time()
         rows = [
             row
-            for row in self._ledger.store.rows()
+            for row in self._ledger.rows()
             if (row.category_name, row.category_version) == (category.name, category.version)
             and not self._host.has(row.id)
         ]

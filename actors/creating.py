@@ -13,7 +13,7 @@ from flytower.actors.steps import LEDGER_RETRY, Step, confirm_deletes, finish, k
 from flytower.actors.task import Stage, Task
 from flytower.connectors.policy import Recovery
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
-from flytower.runtime.entity import End, Refuse, Reply, Wake
+from flytower.runtime.entity import End, Refuse, Reply, Sleep, Wake
 
 if TYPE_CHECKING:
     from flytower.actors.events import (
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
         RecordFailed,
         Superseded,
     )
+    from flytower.actors.failures import Failure
 
 CREATE_ATTEMPTS = 5
 """How often create (with its token) or find is called for one job before nobody can say whether it exists."""
 
 FIND_RETRY = 5.0
-"""Seconds between two looks for a job whose create broke off; it covers most systems' listing delay."""
+"""Seconds until another attempt to find out what became of a create that broke off: most systems' listing delay."""
 
 
 def intended(task: Task, event: Recorded, now: float) -> Step:
@@ -49,7 +50,8 @@ def intended(task: Task, event: Recorded, now: float) -> Step:
 def intent_refused(task: Task, event: RecordFailed, _now: float) -> Step:
     """RESERVED, and the ledger cannot take the intent: nothing was begun, so nothing is kept."""
     error = ledger_unavailable(task, event.reason)
-    return task, [*_refuse_all(task, error), *(Refuse(promise, error) for promise in task.deleters), End()]
+    refused = [*_refuse_all(task, error), *(Refuse(promise, error) for promise in task.deleters)]
+    return task, [*refused, Forget(), End()]  # a wish that is on its way may still be written
 
 
 def create_due(task: Task, _event: Due, now: float) -> Step:
@@ -57,11 +59,8 @@ def create_due(task: Task, _event: Due, now: float) -> Step:
     task, effects = _answer_provisionally(task, now)
     if task.retry_at and now >= task.retry_at:
         task = task._replace(retry_at=0.0)
-        if task.meta is None:
-            effects.append(Invoke("find"))
-        else:
-            task, again = record(task)
-            effects += again
+        task, again = record(task) if task.meta is not None else (task, [_resolve(task)])
+        effects += again
     return task, [*effects, rearm(task, now)]
 
 
@@ -81,7 +80,7 @@ def create_recorded(task: Task, event: Recorded, now: float) -> Step:
     if task.meta is None:
         return task, confirmed
     effects: list[object] = [*confirmed, *(Reply(waiter.promise, task.name) for waiter in task.waiters)]
-    task = task._replace(waiters=(), attempts=0, live_at=now, calling=True)
+    task = task._replace(waiters=(), attempts=0, failures=0, retry_at=0.0, live_at=now, calling=True)
     if task.wish:
         return task._replace(stage=Stage.DELETING), [*effects, Invoke("delete"), rearm(task, now)]
     task = task._replace(stage=Stage.LIVE, interval=task.policy.poll_minimum, polled_at=now)
@@ -102,6 +101,8 @@ def create_refused(task: Task, event: CreateFailed, now: float) -> Step:
     """CREATING, and create raised: there is no job. Without an answer in time, there may be one."""
     if event.failure.kind is FailureKind.TIMEOUT:
         return recover(task, now)
+    if task.attempts > 1 and task.policy.recovery is Recovery.TOKEN:
+        return _try_later(task, event.failure, now)  # what became of the earlier one is still not known
     if task.wish:
         return _never_created(task)
     if task.name:
@@ -116,15 +117,20 @@ def recover(task: Task, now: float) -> Step:
     """CREATING, and nobody knows whether the job exists: do what the connector's author declared to be safe."""
     if task.attempts < CREATE_ATTEMPTS:
         task = task._replace(attempts=task.attempts + 1)
-        if task.policy.recovery is Recovery.TOKEN and task.request is not None:
-            return task, [Invoke("create"), rearm(task, now)]
-        if task.policy.recovery is Recovery.FIND:
-            return task, [Invoke("find"), rearm(task, now)]
+        if task.policy.recovery is Recovery.FIND or (task.policy.recovery is Recovery.TOKEN and task.request):
+            return task, [_resolve(task), rearm(task, now)]
     return _unknown(task)
 
 
 def not_found(task: Task, _event: NotFound, now: float) -> Step:
-    """CREATING, and find has looked: the job is not there, so it may be created."""
+    """CREATING, and find has looked twice: the job is not there, so it may be created.
+
+    Twice, since a create that broke off may still be on its way, and systems list late what they have.
+    """
+    if not task.failures:
+        task = task._replace(failures=1, retry_at=now + FIND_RETRY)
+        return task, [rearm(task, now)]
+    task = task._replace(failures=0)
     if task.wish:
         return _never_created(task)
     if task.request is None or task.attempts >= CREATE_ATTEMPTS:
@@ -133,12 +139,9 @@ def not_found(task: Task, _event: NotFound, now: float) -> Step:
     return task, [Invoke("create"), rearm(task, now)]
 
 
-def find_failed(task: Task, _event: FindFailed, now: float) -> Step:
+def find_failed(task: Task, event: FindFailed, now: float) -> Step:
     """CREATING, and find could not look: look again later, a bounded number of times."""
-    if task.attempts >= CREATE_ATTEMPTS:
-        return _unknown(task)
-    task = task._replace(attempts=task.attempts + 1, retry_at=now + FIND_RETRY)
-    return task, [rearm(task, now)]
+    return _try_later(task, event.failure, now)
 
 
 def wish_early(task: Task, event: DeleteAsked, _now: float) -> Step:
@@ -158,7 +161,7 @@ def _answer_provisionally(task: Task, now: float) -> Step:
     """
     if not any(waiter.answer_by <= now for waiter in task.waiters):
         return keep(task)
-    name = task.name or encode_reference(task.id)  # the job may be there, and only the ledger be slow
+    name = encode_reference(task.id)  # even when the job is there, as long as the ledger does not have its meta
     effects: list[object] = [Name(name), *(Reply(waiter.promise, name) for waiter in task.waiters)]
     text = "The job is being created; its external system has not answered yet."
     task, published = publish(
@@ -168,13 +171,26 @@ def _answer_provisionally(task: Task, now: float) -> Step:
     return task, [*effects, *published, *recorded]
 
 
+def _resolve(task: Task) -> Invoke:
+    """Find out what became of a create that broke off, in the way that the connector's author declared."""
+    return Invoke("find" if task.policy.recovery is Recovery.FIND else "create")
+
+
+def _try_later(task: Task, failure: Failure, now: float) -> Step:
+    """Find out again after a pause. What was not even tried does not count."""
+    tried = failure.kind not in (FailureKind.LATER, FailureKind.OVERLOAD)
+    if tried and task.attempts >= CREATE_ATTEMPTS:
+        return _unknown(task)
+    task = task._replace(attempts=task.attempts + tried, retry_at=now + max(FIND_RETRY, failure.after))
+    return task, [rearm(task, now)]
+
+
 def _never_created(task: Task) -> Step:
     """Deleted before there was a job."""
     effects = _refuse_all(task, deleted_meanwhile(task))
+    resource = own_resource(Phase.ABORTED, "The task was deleted before its job was created.")
     task, confirmed = confirm_deletes(task._replace(stage=Stage.DELETED, waiters=(), request=None, wish=True))
-    task, published = publish(
-        task, Phase.ABORTED, own_resource(Phase.ABORTED, "The task was deleted before its job was created.")
-    )
+    task, published = publish(task._replace(resource=resource), Phase.ABORTED, resource)
     task, recorded = record(task)
     return task, [*effects, *confirmed, *published, *recorded, Wake(task.policy.retention)]
 
@@ -191,9 +207,10 @@ def _unknown(task: Task) -> Step:
         "The create of this job broke off, and its connector can neither repeat nor find it: the job may exist or not. "
         "It is not created a second time. Look in the external system, then delete the task."
     )
-    task, published = publish(task, Phase.FAILED, own_resource(Phase.FAILED, text))
-    task, recorded = record(task._replace(resource=own_resource(Phase.FAILED, text)))
-    return task, [*effects, *published, *recorded]
+    resource = own_resource(Phase.FAILED, text)
+    task, published = publish(task._replace(resource=resource), Phase.FAILED, resource)
+    task, recorded = record(task)
+    return task, [*effects, *published, *recorded, Sleep()]
 
 
 def _refuse_all(task: Task, error: Exception) -> list[object]:

@@ -6,7 +6,9 @@ frames; both run on the event loop's thread, and nothing here awaits.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import trio
@@ -53,7 +55,7 @@ class Directory:
     def __init__(self, retired: Callable[[str], object] | None = None) -> None:
         self._entries: dict[str, Entry] = {}  # by task id; the owner of all below
         self._names: dict[tuple[TaskCategory, bytes], Entry] = {}  # each name of each entry
-        self._current: dict[str, Entry] = {}  # by key: the entry of the highest generation
+        self._generations: dict[str, list[Entry]] = {}  # by key, the highest generation last
         self._places: dict[str, list[Entry]] = {}  # entries with that place, in order of arrival
         self._retired = retired
 
@@ -67,9 +69,8 @@ class Directory:
             return entry
         entry = self._entries[task.id] = Entry(task, trio.current_time())
         if task.key:
-            current = self._current.get(task.key)
-            if current is None or current.generation < task.generation:
-                self._current[task.key] = entry
+            generations = self._generations.setdefault(task.key, [])
+            insort(generations, entry, key=attrgetter("generation"))
         if task.place:
             self._places.setdefault(task.place, []).append(entry)
         return entry
@@ -82,13 +83,10 @@ class Directory:
         for name in entry.names:
             if self._names.get((entry.category, name)) is entry:
                 del self._names[entry.category, name]
-        if self._current.get(entry.key) is entry:
-            del self._current[entry.key]
+        if entry.key:
+            _remove(self._generations, entry.key, entry)
         if entry.place:
-            attempts = self._places[entry.place]
-            attempts.remove(entry)
-            if not attempts:
-                del self._places[entry.place]
+            _remove(self._places, entry.place, entry)
         if self._retired is not None:
             self._retired(task_id)
 
@@ -106,7 +104,8 @@ class Directory:
 
     def current(self, key: str) -> Entry | None:
         """Return the entry of the latest generation under a key, or None."""
-        return self._current.get(key)
+        generations = self._generations.get(key)
+        return generations[-1] if generations else None
 
     def earlier(self, entry: Entry) -> list[Entry]:
         """Return the entries of earlier attempts at the same place."""
@@ -146,3 +145,11 @@ class Directory:
             (entry.category.name, "CREATING" if entry.phase is None else str(entry.phase.name))
             for entry in self._entries.values()
         )
+
+
+def _remove(index: dict[str, list[Entry]], name: str, entry: Entry) -> None:
+    """Take an entry out of an index, and its list with it when that is empty."""
+    entries = index[name]
+    entries.remove(entry)
+    if not entries:
+        del index[name]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flytower.actors.answers import own_resource
 from flytower.actors.events import Invoke
-from flytower.actors.refusals import ledger_unavailable
+from flytower.actors.refusals import deleted_meanwhile, ledger_unavailable
 from flytower.actors.steps import (
     DELETE_BACKOFF_FACTOR,
     LEDGER_RETRY,
@@ -24,10 +24,20 @@ from flytower.actors.steps import forget as forget_task
 from flytower.actors.task import Stage, Task
 from flytower.protocol.generated.flyteidl.admin import Resource
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
-from flytower.runtime.entity import Refuse, Reply, Wake
+from flytower.runtime.entity import Refuse, Reply, Sleep, Wake
 
 if TYPE_CHECKING:
-    from flytower.actors.events import DeleteAsked, DeleteFailed, Due, Event, Gone, ReadAsked, Recorded, RecordFailed
+    from flytower.actors.events import (
+        CreateAsked,
+        DeleteAsked,
+        DeleteFailed,
+        Due,
+        Event,
+        Gone,
+        ReadAsked,
+        Recorded,
+        RecordFailed,
+    )
 
 
 def ignore(task: Task, _event: Event, _now: float) -> Step:
@@ -41,15 +51,30 @@ def recorded(task: Task, event: Recorded, _now: float) -> Step:
     return confirm_deletes(task) if task.durable >= task.seq else keep(task)
 
 
-def record_failed(task: Task, event: RecordFailed, _now: float) -> Step:
-    """The ledger has not taken a change; the next one carries all there is. Only who waits for it is refused."""
+def live_record_failed(task: Task, _event: RecordFailed, _now: float) -> Step:
+    """LIVE, and the ledger has not taken the adoption: nobody waits for that, and the next reader could repeat it."""
+    return keep(task)
+
+
+def record_failed(task: Task, event: RecordFailed, now: float) -> Step:
+    """The ledger has not taken how it ended: who waits for that is refused, and it is sent again."""
     error = ledger_unavailable(task, event.reason)
-    return task._replace(deleters=()), [Refuse(promise, error) for promise in task.deleters]
+    effects: list[object] = [Refuse(promise, error) for promise in task.deleters]
+    task = task._replace(deleters=(), retry_at=now + LEDGER_RETRY)
+    return task, [*effects, Wake(LEDGER_RETRY)]
 
 
-def retention_over(task: Task, _event: Due, _now: float) -> Step:
-    """Nobody is expected to ask for it any more."""
-    return forget_task(task)
+def over_due(task: Task, _event: Due, _now: float) -> Step:
+    """Over, and the timer came due: the ledger is to be tried again, or nobody is expected to ask any more."""
+    if not task.retry_at:
+        return forget_task(task)
+    task, effects = record(task._replace(retry_at=0.0))
+    return task, [*effects, Wake(task.policy.retention)]
+
+
+def unknown_due(task: Task, _event: Due, _now: float) -> Step:
+    """UNKNOWN, and the ledger is to be tried again. It is kept until somebody has looked after it."""
+    return record(task._replace(retry_at=0.0))
 
 
 def delete_finished(task: Task, event: DeleteAsked, _now: float) -> Step:
@@ -58,25 +83,27 @@ def delete_finished(task: Task, event: DeleteAsked, _now: float) -> Step:
     Flyte 2 deletes every finished task an hour later: a connector that deploys endpoints would tear down good ones.
     """
     stage = Stage.DELETING if task.policy.delete_after_finish else Stage.DELETED
-    return wish(task._replace(stage=stage, failures=0), event)
+    task, effects = wish(task._replace(stage=stage, failures=0, retry_at=0.0), event)
+    return task, [*effects, Sleep() if stage is Stage.DELETING else Wake(task.policy.retention)]
 
 
 def delete_recorded(task: Task, event: Recorded, _now: float) -> Step:
-    """DELETING, and the ledger has the wish: answer, and begin (or go on)."""
+    """DELETING, and the ledger has the wish: answer, and begin."""
     task = task._replace(durable=event.seq)
     if task.durable < task.seq:
         return keep(task)
-    task, effects = confirm_deletes(task)
-    return _delete(task, effects)
+    task, effects = confirm_deletes(task._replace(retry_at=0.0))
+    return _begin_delete(task, effects)
 
 
 def delete_record_failed(task: Task, event: RecordFailed, now: float) -> Step:
-    """DELETING, and the ledger has not taken the wish: say so, send it again, and delete all the same."""
+    """DELETING, and the ledger has not taken the wish: say so, and delete all the same.
+
+    It is sent again with the next try, with the outcome, or with the next DeleteTask, whichever comes first.
+    """
     error = ledger_unavailable(task, event.reason)
     effects: list[object] = [Refuse(promise, error) for promise in task.deleters]
-    task = task._replace(deleters=(), retry_at=now + LEDGER_RETRY)
-    task, deleting = _delete(task, effects)
-    return task, [*deleting, Wake(LEDGER_RETRY)]
+    return _begin_delete(task._replace(deleters=(), retry_at=now + LEDGER_RETRY), effects)
 
 
 def delete_due(task: Task, _event: Due, _now: float) -> Step:
@@ -89,8 +116,8 @@ def delete_due(task: Task, _event: Due, _now: float) -> Step:
 
 def delete_again(task: Task, event: DeleteAsked, _now: float) -> Step:
     """DELETING, and asked again: one wish is enough."""
-    if not task.wish:
-        return wish(task, event)
+    if not task.wish or task.retry_at:  # or the ledger has not taken it: try again now that somebody waits
+        return wish(task._replace(retry_at=0.0), event)
     if event.promise is None:
         return keep(task)
     if task.durable >= task.seq:
@@ -107,6 +134,7 @@ def gone(task: Task, _event: Gone, _now: float) -> Step:
     if not is_over(task):
         resource = task.verdict or own_resource(Phase.ABORTED, "The task was deleted.")
         task, effects = publish(task, _phase_of(resource), resource)
+        task = task._replace(resource=resource)
     task, written = record(task._replace(stage=Stage.DELETED, request=None))
     return task, [*effects, *written, Wake(task.policy.retention)]
 
@@ -118,15 +146,24 @@ def delete_failed(task: Task, event: DeleteFailed, _now: float) -> Step:
     task = task._replace(calling=False, failures=min(task.failures + 1, MAX_COUNTED_FAILURES))
     effects: list[object] = []
     if task.verdict and not is_over(task):
-        task, effects = publish(task, _phase_of(task.verdict), task.verdict)
+        task, published = publish(task._replace(resource=task.verdict), _phase_of(task.verdict), task.verdict)
+        task, written = record(task)
+        effects = [*published, *written]
     return task, [*effects, wake_in(max(pause, failure.after))]
 
 
 def read_deleting(task: Task, event: ReadAsked, _now: float) -> Step:
-    """DELETING, and read although nothing was ever published."""
+    """DELETING, and read although nothing was ever published (or not yet, right after a restart)."""
+    if is_over(task):
+        return read_over(task, event, _now)
     resource = own_resource(Phase.RUNNING, "The task is being deleted.")
     task, effects = publish(task._replace(readers=(*task.readers, event.promise)), Phase.RUNNING, resource)
     return task, effects
+
+
+def read_over(task: Task, event: ReadAsked, _now: float) -> Step:
+    """Over, and read before the last answer was published again (right after a restart)."""
+    return task, [Reply(event.promise, task.resource)]
 
 
 def delete_confirmed(task: Task, event: DeleteAsked, _now: float) -> Step:
@@ -140,12 +177,22 @@ def delete_confirmed(task: Task, event: DeleteAsked, _now: float) -> Step:
 
 def delete_unknown(task: Task, event: DeleteAsked, _now: float) -> Step:
     """UNKNOWN, and somebody has looked after it: the key is free again."""
-    task, effects = wish(task._replace(stage=Stage.DELETED), event)
+    task, effects = wish(task._replace(stage=Stage.DELETED, retry_at=0.0), event)
     return task, [*effects, Wake(task.policy.retention)]
 
 
 MAX_COUNTED_FAILURES = 64
 """The backoff has long reached its maximum by then, and 2.0 ** n is still a float."""
+
+
+def create_deleted(task: Task, event: CreateAsked, _now: float) -> Step:
+    """DELETING or DELETED, and a CreateTask overtook the news that the key is free: its caller has to try again."""
+    return task, [Refuse(event.promise, deleted_meanwhile(task))]
+
+
+def _begin_delete(task: Task, effects: list[object]) -> Step:
+    """Delete for the first time; after a failure, the timer decides when."""
+    return (task, effects) if task.failures else _delete(task, effects)
 
 
 def _delete(task: Task, effects: list[object]) -> Step:

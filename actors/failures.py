@@ -57,5 +57,9 @@ def classify(outcome: Raised | TimedOut) -> Failure:
 
 def describe(error: BaseException) -> str:
     """Say what an exception says, with its type, cut to `MAX_TEXT` characters."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - a connector's own class, whose __str__ can do anything
+        said = ""
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

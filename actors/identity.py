@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from flytower.connectors.category import TaskCategory
 
+MAX_ATTEMPT_DIGITS = 9
+"""Digits of an attempt's number; with more it is some other number, and would not fit a database's integer."""
+
 KEY_BYTES = 16
 """128 bits: collisions are out of reach, and the hex form (32) fits the 64 characters that EC2 and Databricks allow."""
 
@@ -50,7 +53,7 @@ def identify(category: TaskCategory, output_prefix: str, execution_id: bytes) ->
     if not output_prefix and not execution_id:
         return None
     parent, _, last = output_prefix.rstrip("/").rpartition("/")
-    numbered = bool(parent) and last.isascii() and last.isdigit()
+    numbered = bool(parent) and last.isascii() and last.isdigit() and len(last) <= MAX_ATTEMPT_DIGITS
     scope = f"{category.name}\0{category.version}\0"
     return Identity(
         key=_digest(scope.encode(), output_prefix.encode(), b"\0", execution_id),

@@ -95,16 +95,19 @@ TABLE: Mapping[Stage, Mapping[type[Event], Transition]] = {
         Wanted: living.wanted,
         Polled: living.polled,
         PollFailed: living.poll_failed,
+        RecordFailed: ending.live_record_failed,
         Draining: living.drain_live,
     },
     Stage.FINISHED: {
         **_ALL_QUIET,
         CreateAsked: steps.replay,
+        ReadAsked: ending.read_over,
         DeleteAsked: ending.delete_finished,
-        Due: ending.retention_over,
+        Due: ending.over_due,
     },
     Stage.DELETING: {
         **_ALL_QUIET,
+        CreateAsked: ending.create_deleted,
         ReadAsked: ending.read_deleting,
         DeleteAsked: ending.delete_again,
         Recorded: ending.delete_recorded,
@@ -115,13 +118,17 @@ TABLE: Mapping[Stage, Mapping[type[Event], Transition]] = {
     },
     Stage.DELETED: {
         **_ALL_QUIET,
+        CreateAsked: ending.create_deleted,
+        ReadAsked: ending.read_over,
         DeleteAsked: ending.delete_confirmed,
-        Due: ending.retention_over,
+        Due: ending.over_due,
     },
     Stage.UNKNOWN: {
         **_ALL_QUIET,
         CreateAsked: steps.replay,
+        ReadAsked: ending.read_over,
         DeleteAsked: ending.delete_unknown,
+        Due: ending.unknown_due,
     },
 }
 """(stage, event) -> transition. The whole life of a task is here."""

@@ -47,11 +47,11 @@ def polled(task: Task, event: Polled, now: float) -> Step:
         return finish(task._replace(answered_at=now), event.phase, event.resource)
     changed = event.resource != task.resource
     effects: list[object] = []
-    if changed or task.failures:
+    if changed or task.failures or task.readers:
         task, effects = publish(task._replace(resource=event.resource), event.phase, event.resource)
     interval = task.policy.poll_minimum if changed else polling.longer(task)
     task = task._replace(calling=False, failures=0, answered_at=now, interval=interval)
-    return task, [*effects, wake_in(polling.delay(interval, now, event.demand))]
+    return task, [*effects, polling.next_poll(interval, now, event.demand)]
 
 
 def poll_failed(task: Task, event: PollFailed, now: float) -> Step:

@@ -8,7 +8,11 @@ that the answer is fresh when it is wanted instead of half a period old.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+from flytower.actors.steps import JITTER
+from flytower.runtime.entity import Wake
 
 if TYPE_CHECKING:
     from flytower.actors.events import Demand
@@ -19,6 +23,10 @@ LEAD_SHARE = 0.1
 
 LEAD_MAXIMUM = 2.0
 """Seconds of lead at the most: most external systems answer in less."""
+
+EARLY_SHARE = 0.2
+"""How much of the interval before its end a poll may come to be in time for a read: a poll takes time itself, and a
+reader as slow as the slowest polls would otherwise find every other read without one."""
 
 PATIENCE = 1.5
 """A reader that is this many of its periods late has lost its rhythm."""
@@ -53,8 +61,8 @@ def pause(task: Task, now: float, demand: Demand) -> float:
     return max(0.0, floor - since_poll)
 
 
-def delay(interval: float, now: float, demand: Demand) -> float:
-    """Return the seconds from now to the next poll: the interval, stretched to just before the read expected then.
+def next_poll(interval: float, now: float, demand: Demand) -> Wake:
+    """Say when to poll next: after the interval, stretched to just before the read that is expected then.
 
     Args:
         interval: What the backoff says.
@@ -62,13 +70,12 @@ def delay(interval: float, now: float, demand: Demand) -> float:
         demand: When and how often the task is read.
     """
     read_at, read_gap = demand
-    if read_gap <= interval or now > read_at + PATIENCE * read_gap:
-        return interval
+    if not read_gap or now > read_at + PATIENCE * read_gap:
+        return Wake(interval, JITTER * interval)
     lead = min(LEAD_MAXIMUM, LEAD_SHARE * read_gap)
-    expected = read_at + read_gap
-    if expected - lead < now + interval:
-        expected += read_gap
-    return expected - lead - now
+    reads = math.ceil((now + interval - EARLY_SHARE * interval + lead - read_at) / read_gap)
+    wait = read_at + reads * read_gap - lead - now
+    return Wake(wait, min(lead / 2, JITTER * wait))
 
 
 def gave_up(task: Task, now: float) -> bool:

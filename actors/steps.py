@@ -68,7 +68,7 @@ def join(task: Task, event: CreateAsked, now: float) -> Step:
     """CreateTask again while the first is under way: wait for the same answer."""
     if disagrees(task, event):
         return task, [Refuse(event.promise, different_parameters(task))]
-    if task.name:
+    if task.name and task.name != task.meta:  # a reference; the connector's own meta is given once it is durable
         return task, [Reply(event.promise, task.name)]
     task = task._replace(waiters=(*task.waiters, Waiter(event.promise, event.answer_by)))
     return task, [rearm(task, now)]

@@ -59,7 +59,7 @@ class Task(NamedTuple):
         polled_at: When the last poll started.
         answered_at: When the external system last answered.
         live_at: When it became LIVE.
-        failures: Polls (or deletes, when DELETING) that failed in a row.
+        failures: Polls (when DELETING: deletes; when CREATING: looks for the job) in vain, in a row.
         failing_since: When the first of these failed.
         attempts: How often create was called.
         calling: Whether a get or a delete of the connector is under way.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
+
 from flytower.connectors.base import AsyncConnectorBase, ConnectorBase, SyncConnectorBase
 from flytower.connectors.errors import (
     ConnectorContractError,
@@ -17,7 +19,7 @@ from flytower.connectors.errors import (
     ResourceMetaError,
 )
 from flytower.connectors.flavour import Flavour, Method, flavour_of
-from flytower.connectors.logs import first_lines, stream_messages
+from flytower.connectors.logs import LineLimit, stream_messages
 from flytower.connectors.policy import Policy, Recovery
 from flytower.connectors.resource import Resource, check_message, is_terminal
 from flytower.connectors.resource_meta import ResourceMeta
@@ -168,17 +170,17 @@ class Bound:
             ConnectorMethodNotImplemented: The connector has no logs.
         """
         method, arguments = self._prepare("get_logs", resource_meta=self.decode(meta), token=token, lines=lines)
-        takes_lines = self._methods["get_logs"][1].takes("lines")
-        stream = stream_messages(method, arguments)
+        limit = LineLimit(0 if self._methods["get_logs"][1].takes("lines") else lines)
         try:
-            async for message in stream if takes_lines else first_lines(stream, lines):
-                yield message
+            async with contextlib.aclosing(stream_messages(method, arguments)) as stream:
+                async for message in stream:
+                    yield limit.apply(message)
+                    if limit.reached:
+                        return
         except ConnectorMethodNotImplemented:
             raise
         except NotImplementedError as error:
             raise ConnectorMethodNotImplemented(f"{self.name} has no get_logs") from error
-        finally:
-            await stream.aclose()
 
     def decode(self, meta: bytes) -> ResourceMeta:
         """Return the metadata object for bytes from the network.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 import trio_asyncio
+
 from flytower.connectors.errors import ConnectorError, ConnectorExited, WrongFlavour
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class Method:
         return replace(self, function=function, flavour=flavour)
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if inspect.isasyncgenfunction(self.function):
+            return self.function(*args, **kwargs)  # nothing of a generator runs yet
         if self.flavour is Flavour.THREAD:
             result = await self._run_in_thread(args, kwargs)
             return await self._await(result) if inspect.isawaitable(result) else result

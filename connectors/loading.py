@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
+
 from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 from flytower.connectors.registry import ConnectorRegistry, Registry
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 import trio
+
 from flytower.connectors.errors import ConnectorContractError
 from flytower.connectors.flavour import Flavour, Method
 from flytower.protocol.generated.flyteidl.admin import (
@@ -90,19 +91,32 @@ async def _close(closing: Method) -> None:
             log.warning("a log generator failed to close", method=closing.label, error=repr(error))
 
 
-async def first_lines(stream: AsyncIterator[GetTaskLogsResponse], limit: int) -> AsyncIterator[GetTaskLogsResponse]:
-    """Yield a stream's first `limit` lines, all for 0; also all once there is a token, which counts on every line."""
-    left = limit
-    async for message in stream:
-        if not limit or message.header is not None:
-            limit = 0
-            yield message
-        elif message.body is not None:
-            lines = message.body.structured_lines[:left]
-            left -= len(lines)
-            yield GetTaskLogsResponse(body=GetTaskLogsResponseBody(structured_lines=lines))
-            if left <= 0:
-                return
+class LineLimit:
+    """Keeps a stream to so many lines, for a method that does not do so itself.
+
+    Once there is a token all lines pass, because the token counts on every one.
+
+    Args:
+        lines: How many; 0 for all.
+    """
+
+    def __init__(self, lines: int) -> None:
+        self._left = lines or None  # None: no limit
+
+    @property
+    def reached(self) -> bool:
+        """Whether there is nothing more to send."""
+        return self._left == 0
+
+    def apply(self, message: GetTaskLogsResponse) -> GetTaskLogsResponse:
+        """Return the message with as many of its lines as are left."""
+        if message.header is not None and message.header.token:
+            self._left = None
+        if self._left is None or message.body is None:
+            return message
+        lines = message.body.structured_lines[: self._left]
+        self._left -= len(lines)
+        return GetTaskLogsResponse(body=GetTaskLogsResponseBody(structured_lines=lines))
 
 
 def messages_of(item: Any, label: str) -> Iterator[GetTaskLogsResponse]:

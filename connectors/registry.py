@@ -89,7 +89,8 @@ class Registry:
 
     def include(self, other: Registry) -> None:
         """Take over from another registry what this one does not have."""
-        self._replace({**other._bound, **self._bound})
+        new = {category: bound for category, bound in other._bound.items() if category not in self._bound}
+        self._replace({**self._bound, **new})
 
     def copy(self) -> Registry:
         """Return a registry with the same connectors."""

@@ -13,6 +13,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import trio
+
 from flytower.connectors.base import AsyncConnectorBase
 from flytower.connectors.errors import ConnectorError, JobNotFound
 from flytower.connectors.policy import Policy, Recovery

@@ -8,16 +8,20 @@ It creates two jobs, and deletes them.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from typing import TYPE_CHECKING
 
 import trio
+
 from flytower.connectors.bound import Bound
 from flytower.connectors.errors import ConnectorError, JobNotFound
 from flytower.connectors.policy import Recovery
 from flytower.connectors.resource import TERMINAL_PHASES
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from flytower.connectors.base import AsyncConnectorBase
     from flytower.protocol.generated.flyteidl.admin import TaskExecutionMetadata
     from flytower.protocol.generated.flyteidl.core import LiteralMap, TaskTemplate
@@ -61,20 +65,30 @@ async def check_connector(
     key = uuid.uuid4().hex
     meta = await create(key)
     try:
-        _check_round_trip(bound, meta)
-        await _check_get(bound, meta)
-        if bound.policy.recovery is Recovery.TOKEN:
-            _require(await create(key) == meta, "Recovery.TOKEN: the same idempotency_key must give the same metadata")
-        if bound.policy.recovery is Recovery.FIND:
-            _require(await bound.find(key) == meta, "Recovery.FIND: find(key) must give the metadata of create")
-            _require(
-                await bound.find(uuid.uuid4().hex) is None, "Recovery.FIND: find must give None for a key unheard of"
-            )
+        await _check_life(bound, meta, key, create)
         other = await create(uuid.uuid4().hex)
-        await _check_delete(bound, other, seconds)
         _require(other != meta, "two keys must give two jobs")
-    finally:
-        await _check_delete(bound, meta, seconds)
+        await _check_delete(bound, other, seconds)
+    except BaseException:
+        await _clean_up(bound, meta)
+        raise
+    await _check_delete(bound, meta, seconds)
+
+
+async def _check_life(bound: Bound, meta: bytes, key: str, create: Callable[[str], Awaitable[bytes]]) -> None:
+    _check_round_trip(bound, meta)
+    await _check_get(bound, meta)
+    if bound.policy.recovery is Recovery.TOKEN:
+        _require(await create(key) == meta, "Recovery.TOKEN: the same idempotency_key must give the same metadata")
+    if bound.policy.recovery is Recovery.FIND:
+        _require(await bound.find(key) == meta, "Recovery.FIND: find(key) must give the metadata of create")
+        _require(await bound.find(uuid.uuid4().hex) is None, "Recovery.FIND: find must give None for a key unheard of")
+
+
+async def _clean_up(bound: Bound, meta: bytes) -> None:
+    """Delete the job of a connector that failed, as far as it can; shielded, because a cancelled test has jobs, too."""
+    with trio.move_on_after(bound.policy.delete_timeout, shield=True), contextlib.suppress(Exception):
+        await bound.delete(meta)
 
 
 def _check_round_trip(bound: Bound, meta: bytes) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import trio
+
 from flytower.connectors.base import SyncConnectorBase
 from flytower.connectors.errors import InvalidRequest
 from flytower.connectors.policy import Policy
@@ -105,10 +106,14 @@ class _ResponseTooLong(Exception):  # noqa: N818 - it never leaves this module
 
 async def _read(response: httpx.Response) -> bytes:
     data = bytearray()
-    async for chunk in response.aiter_raw():
-        data += chunk
-        if len(data) > RESPONSE_LIMIT:
-            raise _ResponseTooLong
+    # Ended by a cancellation, not by leaving the loop: only that closes the generators inside of httpx.
+    with trio.CancelScope() as scope:
+        async for chunk in response.aiter_raw():
+            data += chunk
+            if len(data) > RESPONSE_LIMIT:
+                scope.cancel()
+    if len(data) > RESPONSE_LIMIT:
+        raise _ResponseTooLong
     return bytes(data)
 
 

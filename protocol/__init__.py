@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import warnings
 
-import trio_asyncio  # noqa: F401 - imported for its effect on asyncio, see above
+with warnings.catch_warnings():  # it subclasses what Python 3.12 has deprecated and 3.14 has removed
+    warnings.filterwarnings("ignore", message="'AbstractChildWatcher'", category=DeprecationWarning)
+    import trio_asyncio  # noqa: F401 - imported for its effect on asyncio, see above
 
 
 def _rebind_current_task() -> None:

@@ -108,15 +108,19 @@ class Client:
         Leaving the block ends the call. Errors come out of the block.
         """
         path = f"/{ASYNC_AGENT_SERVICE}/GetTaskLogs"
-        with self._translated(path):
-            stream = self._request(path, Cardinality.UNARY_STREAM, GetTaskLogsRequest, GetTaskLogsResponse, timeout)
-            async with AsyncExitStack() as stack:
-                await stack.enter_async_context(trio_asyncio.aio_as_trio(stream))
-                await trio_asyncio.aio_as_trio(stream.send_message)(request, end=True)
-                pages = _Pages(stream)
+        stream = self._request(path, Cardinality.UNARY_STREAM, GetTaskLogsRequest, GetTaskLogsResponse, timeout)
+        pages = _Pages(stream)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._translated(path, pages))
+            await stack.enter_async_context(trio_asyncio.aio_as_trio(stream))
+            await trio_asyncio.aio_as_trio(stream.send_message)(request, end=True)
+            try:
                 yield pages
-                if not pages.exhausted:  # otherwise grpclib would wait for the end of a log that may have none
-                    await trio_asyncio.aio_as_trio(stream.cancel)()
+            except BaseException as error:
+                pages.caught = error
+                raise
+            if not pages.exhausted:  # otherwise grpclib would wait for the end of a log that may have none
+                await trio_asyncio.aio_as_trio(stream.cancel)()
 
     async def execute_task_sync(
         self, requests: Iterable[ExecuteTaskSyncRequest], *, timeout: float | None = DEFAULT_TIMEOUT
@@ -173,20 +177,23 @@ class Client:
         return self._channel.request(path, cardinality, request, answer, timeout=timeout)
 
     @contextmanager
-    def _translated(self, path: str) -> Iterator[None]:
+    def _translated(self, path: str, pages: _Pages | None = None) -> Iterator[None]:
         """Turn what grpclib and the network raise into RpcError, at this border and nowhere else."""
-        method = path.rpartition("/")[2]
         try:
             yield
-        except GRPCError as error:
-            raise RpcError(error.status, error.message or f"{method} failed.") from error
-        except TimeoutError as error:  # an OSError too, hence first
-            raise RpcError(Status.DEADLINE_EXCEEDED, f"{self.endpoint} did not answer {method} in time.") from error
-        except OSError as error:
-            raise RpcError(Status.UNAVAILABLE, f"{self.endpoint} cannot be reached: {error}.") from error
-        except (StreamTerminatedError, ProtocolError) as error:
-            message = f"The connection to {self.endpoint} was lost during {method}: {error}."
-            raise RpcError(Status.UNAVAILABLE, message) from error
+        except (GRPCError, StreamTerminatedError, ProtocolError, OSError) as error:
+            if pages is not None and pages.is_callers(error):
+                raise
+            raise self._translate(path.rpartition("/")[2], error) from error
+
+    def _translate(self, method: str, error: Exception) -> RpcError:
+        if isinstance(error, GRPCError):
+            return RpcError(error.status, error.message or f"{method} failed.")
+        if isinstance(error, TimeoutError):  # an OSError too, hence first
+            return RpcError(Status.DEADLINE_EXCEEDED, f"{self.endpoint} did not answer {method} in time.")
+        if isinstance(error, OSError):
+            return RpcError(Status.UNAVAILABLE, f"{self.endpoint} cannot be reached: {error}.")
+        return RpcError(Status.UNAVAILABLE, f"The connection to {self.endpoint} was lost during {method}: {error}.")
 
 
 class _Pages:
@@ -194,17 +201,27 @@ class _Pages:
 
     def __init__(self, stream: Stream[Any, GetTaskLogsResponse]) -> None:
         self._receive = trio_asyncio.aio_as_trio(stream.recv_message)
+        self._failure: Exception | None = None  # what a receive raised
         self.exhausted = False
+        self.caught: BaseException | None = None  # what came out of the caller's block
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> GetTaskLogsResponse:
-        page = await self._receive()
+        try:
+            page = await self._receive()
+        except Exception as error:
+            self._failure = error
+            raise
         if page is None:
             self.exhausted = True
             raise StopAsyncIteration
         return cast("GetTaskLogsResponse", page)
+
+    def is_callers(self, error: BaseException) -> bool:
+        """Whether the caller's block raised this by itself."""
+        return error is self.caught and error is not self._failure
 
 
 @asynccontextmanager

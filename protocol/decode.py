@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, get_args, g
 
 import betterproto2
 from betterproto2 import FieldMetadata
+
 from flytower.protocol.wire import (
     LENGTH_DELIMITED,
     MAX_NESTING,
@@ -33,13 +34,14 @@ from flytower.protocol.wire import (
 
 if TYPE_CHECKING:
     from betterproto2 import Message
+
     from flytower.protocol.wire import Read
 
 M = TypeVar("M", bound="Message")
 
 MAX_MESSAGES = 250_000
-"""Messages inside one message. Two bytes on the wire become one object of some 400 bytes: 100 MB at most, where 4 MiB
-of them would become 800. A list of 80,000 numbers stays below it."""
+"""Messages inside one message. Two bytes on the wire become an object of 200 and more, so that 4 MiB of them would take
+half a gigabyte; these take some 50 MB. A list of 80,000 numbers stays below it."""
 
 
 def decode_untrusted(message_type: type[M], data: bytes, max_messages: int = MAX_MESSAGES) -> M:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from flytower.protocol.timers import Timer
 
 
-class Exchange:
+class Exchange(ABC):
     """What every call has: an inbound half that collects messages, an outbound half, and exactly one end.
 
     The connection calls `start`, `feed`, `end_of_request`, `sent` and `hang_up`; timers and the server call `stop`.
@@ -59,14 +60,12 @@ class Exchange:
 
     # What the connection tells
 
+    @abstractmethod
     def start(self) -> None:
         """Begin to wait for the request."""
-        raise NotImplementedError
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the request."""
-        if self.finished:
-            return
         try:
             self._hold(len(data))
             for message in self._reader.feed_untrusted(data):
@@ -74,25 +73,25 @@ class Exchange:
         except RpcError as error:
             self.stop(error)
 
+    @abstractmethod
     def take(self, message: bytes) -> None:
         """Take one whole request message; raise RpcError when it is one too many."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end_of_request(self) -> None:
         """Hear that the client has sent all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sent(self) -> None:
         """Hear that what waited for room has been sent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hang_up(self) -> None:
         """Hear that the client is gone: it has reset the stream or lost the connection."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self, error: RpcError) -> None:
         """End the call from this side."""
-        raise NotImplementedError
 
     # What the two kinds share
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flytower.protocol._descriptors import Sources
     from google.protobuf.descriptor import Descriptor, MethodDescriptor
+
+    from flytower.protocol._descriptors import Sources
 
 GENERATED = Path(__file__).parent / "generated"
 PACKAGE = "flytower.protocol.generated"
@@ -132,7 +133,13 @@ def _compile(sources: Sources) -> dict[str, str]:
         proto_file=sources.files,
         parameter="client_generation=none,server_generation=none",
     )
-    response = plugin_pb2.CodeGeneratorResponse.FromString(_run_compiler(request.SerializeToString()))
+    return _compiled_files(_run_compiler(request.SerializeToString()))
+
+
+def _compiled_files(answer: bytes) -> dict[str, str]:
+    from google.protobuf.compiler import plugin_pb2  # noqa: PLC0415 - a development dependency
+
+    response = plugin_pb2.CodeGeneratorResponse.FromString(answer)
     if response.error:
         raise GenerateError(f"the compiler refused the descriptors: {response.error}")
     return {file.name: file.content for file in response.file if file.name != "py.typed"}

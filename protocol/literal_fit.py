@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from _typeshed import DataclassInstance
+
     from flytower.protocol.value_path import ValuePath
 
 MAX_KEY_DIGITS = 20
@@ -214,8 +215,6 @@ def _fit_key(key: object, kind: Any, path: ValuePath) -> object:
 
 
 def _fit_dataclass(value: object, kind: type[DataclassInstance], path: ValuePath) -> object:
-    if isinstance(value, kind):
-        return value
     if not isinstance(value, dict):
         raise _mismatch(value, kind.__name__, path)
     try:

@@ -13,6 +13,7 @@ import enum
 from typing import TYPE_CHECKING
 
 import msgpack
+
 from flytower.protocol.codec import MAX_DEPTH_READ, check_text, to_utc
 from flytower.protocol.literal_errors import (
     MAX_MSGPACK_BYTES,

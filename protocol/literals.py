@@ -131,10 +131,7 @@ def _literal(value: object, path: ValuePath) -> Literal:
 def _literal_map(values: Mapping[str, object], path: ValuePath) -> LiteralMap:
     literals: dict[str, Literal] = {}
     for key, value in values.items():
-        name = _text(key.value if isinstance(key, enum.Enum) else key, path)
-        literals[name] = _literal(value, path.key(key))
-    if len(literals) != len(values):
-        raise LiteralError(path.text, "two keys are the same once they are written: an enum is its value")
+        literals[_text(key, path)] = _literal(value, path.key(key))
     return LiteralMap(literals=literals)
 
 

@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_event_loop() -> AsyncIterator[asyncio.AbstractEventLoop]:
+async def open_event_loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
     """Run an asyncio loop for the time of the `async with` block, in the caller's trio task tree.
 
     An error that nobody awaits (a failed task that was dropped, a callback of a connection) is logged and goes

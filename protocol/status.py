@@ -15,8 +15,8 @@ __all__ = ["MAX_MESSAGE_BYTES", "RpcError", "Status", "as_rpc_error", "leaves", 
 MAX_MESSAGE_BYTES = 1024
 """The sentence travels in the trailers; clients refuse trailers above 8 to 16 kB, and %-encoding trebles it."""
 
-MAX_DETAILS_BYTES = 4096
-"""Base64 makes this 5.3 kB; together with the sentence it stays below 8 kB."""
+MAX_DETAILS_BYTES = 3072
+"""Base64 makes this 4 kB; together with the sentence it stays below 8 kB."""
 
 
 class RpcError(Exception):

@@ -54,8 +54,6 @@ class UnaryExchange(Exchange):
     def end_of_request(self) -> None:
         """Decode the request, and ask the handler."""
         self.request_ended = True
-        if self.finished:
-            return
         message, self._message = self._message, None
         if message is None or self._reader.within_message:
             self.stop(RpcError(Status.INVALID_ARGUMENT, "The request message is missing or incomplete."))

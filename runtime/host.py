@@ -231,7 +231,7 @@ class EntityHost(Generic[S]):
         try:
             await self._live(context)
         except BaseException as error:
-            exit = crashed(error) if any(leaves(error)) else stopped(f"host {self.name!r} was cancelled")  # noqa: A001
+            exit = crashed(error) if list(leaves(error)) else stopped(f"host {self.name!r} was cancelled")  # noqa: A001
             raise
         finally:
             await self._end_all(exit)
@@ -286,7 +286,6 @@ class EntityHost(Generic[S]):
                 self._engine.end(record, exit)
             await trio.lowlevel.cancel_shielded_checkpoint()
         self._engine.work_off(0)  # letters to the dead by now
-        self._timers.sweep()
 
     # ---- what it looks like -----------------------------------------------------------------------------------
 

@@ -101,11 +101,14 @@ class Incarnation:
             self.over.set()
         return self._exit()
 
-    async def stop(self, reason: str) -> None:
-        """Ask it to stop, and cancel it when its grace has passed. Returns when it is over, or was cancelled."""
+    def ask_to_stop(self, reason: str, nursery: trio.Nursery) -> None:
+        """Ask it to stop, and have a task of `nursery` cancel it when its grace has passed."""
         self._stop_reason = reason
         self.stop_requested.set()
         self._scope.deadline = float("inf")  # from now on the grace counts, not the time to start
+        nursery.start_soon(self._enforce_grace, name=f"grace of {self.path}")
+
+    async def _enforce_grace(self) -> None:
         # Shielded, since the grace must be kept also when the supervisor itself is cancelled; the deadline bounds it.
         with trio.move_on_after(self.grace, shield=True) as patience:
             await self.over.wait()
@@ -113,7 +116,7 @@ class Incarnation:
             self._late = True
             self.commons.late.append(self.path)
             log.warning("an actor outlasted its grace and is cancelled", path=self.path, grace=self.grace)
-            self._scope.cancel(reason=f"{self.path} outlasted its grace of {self.grace:g} s ({reason})")
+            self._scope.cancel(reason=f"{self.path} outlasted its grace of {self.grace:g} s ({self._stop_reason})")
 
     def cut(self) -> None:
         """Cancel it, clean-up included: the supervisor's own time is over."""

@@ -41,7 +41,7 @@ class LaneCall:
         self.lane = lane
         self.caller = caller
         self.call = call
-        self.scope: trio.CancelScope | None = None  # while it runs
+        self.scope: trio.CancelScope | None = None  # while it runs: what cancels it
         self.cancelled = False  # nobody wants its outcome
 
 
@@ -51,8 +51,8 @@ class LaneStatistics(NamedTuple):
     Args:
         limit: Workers that there may be.
         workers: Workers that there are.
-        running: Calls that run; those that were cancelled and are unwinding are among them.
-        queued: Calls that wait.
+        running: Calls that have a worker; those that were cancelled and are unwinding are among them.
+        queued: Calls that wait for a worker.
         done: Calls that returned.
         failed: Calls that raised.
         timed_out: Calls that were cancelled by their timeout.
@@ -87,19 +87,20 @@ class Lane:
         self.name = name
         self._limit = limit
         self._queue_limit = queue_limit
-        self._queue: OrderedDict[LaneCall, None] = OrderedDict()  # the calls that wait, and no others
-        self._idle: dict[trio.lowlevel.Task, None] = {}  # the workers that are parked, the last one to park last
         self._nursery: trio.Nursery | None = None  # while open
-        self._context = contextvars.Context()  # what a worker starts from; not that of who happens to submit
+        # The next four are for the lane's workers too, and for nobody else.
+        self.context = contextvars.Context()  # what each call starts from; not that of who happens to submit it
+        self.workers = 0
+        self.idle: list[_Worker] = []  # parked; if there are any, no call waits
+        self.queue: OrderedDict[LaneCall, None] = OrderedDict()  # the calls that wait for a worker
+        self._running = 0  # the calls that have one
         self._empty: trio.Event | None = None  # while somebody waits in `drained`
-        self._workers = 0
-        self._running = 0
         self._done = self._failed = self._timed_out = self._cancelled = 0
 
     @property
     def busy(self) -> bool:
         """Whether a call runs or waits."""
-        return bool(self._running or self._queue)
+        return bool(self._running or self.queue)
 
     def open(self, nursery: trio.Nursery) -> None:
         """Let workers run in the nursery. Calls that wait already are begun.
@@ -110,29 +111,32 @@ class Lane:
         if self._nursery is not None:
             raise RuntimeError(f"lane {self.name!r} is open already; give each host lanes of its own")
         self._nursery = nursery
-        self._context = contextvars.copy_context()
-        for _ in range(min(self._limit, len(self._queue))):
-            self._start_worker(nursery)
+        self.context = contextvars.copy_context()
+        while self.workers < self._limit and (call := self.take()):
+            self._start_worker(nursery, call)
 
     def close(self) -> None:
         """Drop the calls that wait. To be called when the nursery has ended, so that none runs any more."""
-        self._cancelled += len(self._queue)
-        self._queue.clear()
+        self._cancelled += len(self.queue)
+        self.queue.clear()
         self._nursery = None
 
     def submit(self, call: LaneCall) -> None:
-        """Queue a call; a worker starts it as soon as one is free.
+        """Start a call, or queue it until a worker is free.
 
         Raises:
-            LaneFull: Too many calls run and wait.
+            LaneFull: Too many calls wait.
         """
-        if self._running + len(self._queue) >= self._limit + self._queue_limit:
-            raise LaneFull(f"lane {self.name!r} runs {self._running} calls and {len(self._queue)} more wait")
-        self._queue[call] = None
-        if self._idle:
-            trio.lowlevel.reschedule(self._idle.popitem()[0])
-        elif self._workers < self._limit and self._nursery is not None:
-            self._start_worker(self._nursery)
+        if self.idle:
+            self._running += 1
+            self.idle.pop().hand(call)
+        elif self._nursery is not None and self.workers < self._limit:
+            self._running += 1
+            self._start_worker(self._nursery, call)
+        elif len(self.queue) < self._queue_limit:
+            self.queue[call] = None
+        else:
+            raise LaneFull(f"lane {self.name!r} runs {self._running} calls, and {len(self.queue)} more wait")
 
     def cancel(self, call: LaneCall) -> None:
         """Cancel a call that waits or runs; its caller does not hear of it again. One that is over is left alone.
@@ -142,8 +146,8 @@ class Lane:
         call.cancelled = True
         if call.scope is not None:
             call.scope.cancel(reason=f"call {call.call.tag!r} in lane {self.name!r} was cancelled by its caller")
-        elif call in self._queue:
-            del self._queue[call]
+        elif call in self.queue:
+            del self.queue[call]
             self._cancelled += 1
             self._say_if_empty()
 
@@ -158,66 +162,43 @@ class Lane:
         """Count."""
         return LaneStatistics(
             self._limit,
-            self._workers,
+            self.workers,
             self._running,
-            len(self._queue),
+            len(self.queue),
             self._done,
             self._failed,
             self._timed_out,
             self._cancelled,
         )
 
-    def _start_worker(self, nursery: trio.Nursery) -> None:
-        self._workers += 1
-        self._context.run(nursery.start_soon, self._work)
+    # ---- for its workers --------------------------------------------------------------------------------------
 
-    async def _work(self) -> None:
-        task = trio.lowlevel.current_task()
-
-        def leave(_: object) -> trio.lowlevel.Abort:
-            del self._idle[task]
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        try:
-            while True:
-                await trio.lowlevel.checkpoint_if_cancelled()  # no call starts once the lane is cancelled
-                if self._queue:
-                    await self._serve(self._queue.popitem(last=False)[0])
-                    task.context = self._context.copy()  # holds from the next step on
-                if self._queue:
-                    await trio.lowlevel.checkpoint()
-                else:
-                    self._idle[task] = None
-                    await trio.lowlevel.wait_task_rescheduled(leave)
-        finally:
-            self._workers -= 1
-
-    # An interrupt from the keyboard is for the main task: a worker would take it for the failure of a call.
-    @trio.lowlevel.enable_ki_protection
-    async def _serve(self, call: LaneCall) -> None:
+    def take(self) -> LaneCall | None:
+        """Take the call that has waited longest, to run it."""
+        if not self.queue:
+            return None
         self._running += 1
-        try:
-            outcome = await _outcome(call)
-        except BaseException:  # the lane's own end, by cancellation; nothing else gets here
+        return self.queue.popitem(last=False)[0]
+
+    def over(self, call: LaneCall, outcome: Outcome | None) -> None:
+        """Count a call that has ended, and tell its caller, unless it was cancelled."""
+        self._running -= 1
+        call.scope = None
+        if call.cancelled or outcome is None:
             self._cancelled += 1
-            raise
-        finally:
-            self._running -= 1
-            call.scope = None
-        self._count(call, outcome)
-        if not call.cancelled:
+        else:
+            if type(outcome) is Returned:
+                self._done += 1
+            elif type(outcome) is Raised:
+                self._failed += 1
+            else:
+                self._timed_out += 1
             call.caller.call_over(call, outcome)
         self._say_if_empty()
 
-    def _count(self, call: LaneCall, outcome: Outcome) -> None:
-        if call.cancelled:
-            self._cancelled += 1
-        elif type(outcome) is Returned:
-            self._done += 1
-        elif type(outcome) is Raised:
-            self._failed += 1
-        else:
-            self._timed_out += 1
+    def _start_worker(self, nursery: trio.Nursery, call: LaneCall) -> None:
+        self.workers += 1
+        self.context.run(nursery.start_soon, _Worker(self, call).work)
 
     def _say_if_empty(self) -> None:
         if self._empty is not None and not self.busy:
@@ -225,22 +206,89 @@ class Lane:
             self._empty = None
 
 
-async def _outcome(lane_call: LaneCall) -> Outcome:
-    """Run the call in a scope of its own. What it raises becomes an outcome, but for a cancellation from outside."""
-    _, tag, run, timeout = lane_call.call
-    try:
-        with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
-            lane_call.scope = scope
+class _Worker:
+    """One task of a lane. Its scope serves call after call, until one ends otherwise than by returning in time.
+
+    To enter and leave a scope costs as much as all the rest of a call that is over at once.
+    """
+
+    __slots__ = ("_call", "_lane", "_task")
+
+    def __init__(self, lane: Lane, call: LaneCall) -> None:
+        self._lane = lane
+        self._call: LaneCall | None = call  # taken, and not over yet
+        self._task: trio.lowlevel.Task
+
+    def hand(self, call: LaneCall) -> None:
+        """Give it a call while it is parked."""
+        self._call = call
+        trio.lowlevel.reschedule(self._task)
+
+    # An interrupt from the keyboard is for the main task: a worker would take it for the failure of a call.
+    @trio.lowlevel.enable_ki_protection
+    async def work(self) -> None:
+        """Run calls until cancelled."""
+        self._task = trio.lowlevel.current_task()
+        try:
+            while True:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                await self._work_in_one_scope()
+        finally:
+            self._lane.workers -= 1
+            self._over(None)
+
+    async def _work_in_one_scope(self) -> None:
+        """Run calls. What the last one raises becomes its outcome, but for a cancellation from outside."""
+        try:
+            with trio.CancelScope() as scope:
+                await self._serve(scope)
+        except BaseException as error:
+            if self._call is None or _cancelled_from_outside(error):
+                raise
+            failure = error if isinstance(error, Exception) else CallFailed(error)
+            self._over(Raised(self._call.call.tag, failure))
+        else:
+            if self._call is not None and self._call.scope is not None:
+                self._over(TimedOut(self._call.call.tag, self._call.call.timeout))
+
+    async def _serve(self, scope: trio.CancelScope) -> None:
+        task = self._task
+        status = task._cancel_status  # noqa: SLF001 - trio has no public way to see a scope that was left open
+        while True:
+            if self._call is None:
+                await self._rest()
+            call = self._call
+            if call is None or call.cancelled:  # after it was handed over, before it began
+                self._over(None)
+                continue
+            await trio.lowlevel.checkpoint_if_cancelled()  # no call starts when the scope is spent, or the lane over
+            call.scope = scope
+            _, tag, run, timeout = call.call
+            scope.deadline = trio.current_time() + timeout
             value = await run()
-    except Exception as error:  # noqa: BLE001 - anything that user code can raise
-        return Raised(tag, error)
-    except BaseException as error:
-        if _cancelled_from_outside(error):
-            raise
-        return Raised(tag, CallFailed(error))
-    if scope.cancelled_caught:
-        return TimedOut(tag, timeout)
-    return Returned(tag, value)
+            if task._cancel_status is not status:  # noqa: SLF001
+                return  # the call left a scope open; leaving ours raises what the call has done wrong
+            self._over(Returned(tag, value))
+
+    async def _rest(self) -> None:
+        """Let others run; take the next call if one waits, else wait to be handed one."""
+        lane = self._lane
+        self._task.context = lane.context.copy()  # what the next step runs in
+        if lane.queue:
+            await trio.lowlevel.checkpoint()
+            self._call = lane.take()
+        else:
+            lane.idle.append(self)
+            await trio.lowlevel.wait_task_rescheduled(self._leave)
+
+    def _over(self, outcome: Outcome | None) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            self._lane.over(call, outcome)
+
+    def _leave(self, _: object) -> trio.lowlevel.Abort:
+        self._lane.idle.remove(self)
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 def _cancelled_from_outside(error: BaseException) -> bool:

@@ -40,8 +40,8 @@ class Names:
         try:
             return self._addresses[path_or_name]
         except KeyError:
-            close = get_close_matches(path_or_name, self._addresses, n=3)
-            hint = f"did you mean {' or '.join(close)}?" if close else "see System.tree() for what runs"
+            close = get_close_matches(path_or_name, self._addresses, n=1)
+            hint = f"did you mean {close[0]}?" if close else "see System.tree() for what runs"
             raise UnknownActor(f"nothing is called {path_or_name}; {hint}") from None
 
     def ref(self, path_or_name: str) -> Ref[Any]:

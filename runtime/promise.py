@@ -62,6 +62,8 @@ class Promise(Generic[T]):
         """Return the answer, or raise its error. To be called only when `done`."""
         if self._error is not None:
             raise self._error
+        if self.withdrawn:
+            raise RuntimeError("the promise was withdrawn: whoever waited for it gave up, so it has no answer")
         if self._value is _PENDING:
             raise RuntimeError("result() of a promise that is not done; await wait(), or check done first")
         return self._value  # type: ignore[return-value]  # the sentinel is excluded above

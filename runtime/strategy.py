@@ -80,9 +80,11 @@ def next_starts(strategy: Strategy, rows: Sequence[Row]) -> list[int]:
 
     The first start is in order, for every strategy: each child waits until all before it were up. Later, the children
     of one_for_one are independent. Those of the other strategies come back in order, each when all before it are up,
-    and when all who must stop have stopped.
+    and when all who must stop have stopped. One_for_all comes back as one: after the pause of whoever has one.
     """
     if strategy is not Strategy.ONE_FOR_ONE and any(row.leaving for row in rows):
+        return []
+    if strategy is Strategy.ONE_FOR_ALL and any(row.phase is Phase.PAUSED for row in rows):
         return []
     starts = []
     for i, row in enumerate(rows):

@@ -331,7 +331,7 @@ class Supervisor:
         if not slot.wanted:
             slot.spec.address.seal(stopped(reason))
         assert slot.incarnation is not None  # noqa: S101 - it lives, or it would not have to stop
-        self._nursery.start_soon(slot.incarnation.stop, reason, name=f"stop {slot.path}")
+        slot.incarnation.ask_to_stop(reason, self._nursery)
 
     def _pause(self, slot: Slot, delay: float) -> None:
         slot.phase = Phase.PAUSED

@@ -117,7 +117,7 @@ class System:
     def _ask_to_stop(self) -> None:
         if not self._asked and self._exit is None:
             self._asked = True
-            self._nursery.start_soon(self._incarnation.stop, f"the system {self.name} stops")
+            self._incarnation.ask_to_stop(f"the system {self.name} stops", self._nursery)
 
     async def _live(self, block: trio.CancelScope) -> None:
         self._exit = await self._incarnation.live()

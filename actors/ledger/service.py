@@ -47,6 +47,8 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._queue: list[_Entry] = []  # what is not written yet, in order of arrival; only for blocking stores
+        self._writing: list[_Entry] = []  # what is being written now
+        self._again: list[_Entry] = []  # removals that failed: nobody else would try them again
         self._arrived = trio.Event()
         self._committed = 0
         self._started = 0.0
@@ -58,6 +60,16 @@ class Ledger:
     def forget(self, task: str) -> None:
         """Remove a row, after all that was recorded before."""
         self._submit(_Entry(task, None))
+
+    def rows(self) -> list[Row]:
+        """Return the rows of all tasks but those forgotten, which the store may still have.
+
+        Raises:
+            LedgerError: The store cannot read.
+        """
+        pending = (*self._again, *self._writing, *self._queue)
+        forgotten = {entry.row for entry in pending if isinstance(entry.row, str)}
+        return [row for row in self.store.rows() if row.id not in forgotten]
 
     async def run(self, context: Context) -> None:
         """Write what comes in, until the stop; then write what is left."""
@@ -80,11 +92,12 @@ class Ledger:
         return Node(path, "Ledger", state, mailbox=len(self._queue), age=now - self._started)
 
     def _submit(self, entry: _Entry) -> None:
+        self._queue.append(entry)
         if self.store.blocking:
-            self._queue.append(entry)
             self._arrived.set()
         else:
-            self._confirm([entry], self._write([entry]))
+            batch = self._take()
+            self._confirm(batch, self._write(batch))
 
     async def _write_for_ever(self) -> None:
         while True:
@@ -94,30 +107,53 @@ class Ledger:
                 await self._commit()
 
     async def _commit(self) -> None:
-        batch, self._queue = self._queue[:COMMIT_ROWS], self._queue[COMMIT_ROWS:]
+        batch = self._take()
         # A commit under way is not abandoned: nobody could say afterwards whether it happened. Stores bound their
         # calls.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * FLUSH_SECONDS):
             error = await trio.to_thread.run_sync(self._write, batch)
             self._confirm(batch, error)
 
+    def _take(self) -> list[_Entry]:
+        batch = self._writing = [*self._again, *self._queue[:COMMIT_ROWS]]
+        self._queue, self._again = self._queue[COMMIT_ROWS:], []
+        return batch
+
     def _write(self, batch: Sequence[_Entry]) -> LedgerError | None:
         """Write a batch to the store; runs in a worker thread when the store blocks."""
-        rows = [entry.row for entry in batch if not isinstance(entry.row, str)]
-        removed = [entry.row for entry in batch if isinstance(entry.row, str)]
+        rows, removed = _net(batch)
         try:
-            if rows:
-                self.store.put(rows)
             if removed:
                 self.store.remove(removed)
+            if rows:
+                self.store.put(rows)
         except LedgerError as error:
             return error
         return None
 
     def _confirm(self, batch: Sequence[_Entry], error: LedgerError | None) -> None:
         self._committed += error is None
+        self._writing = []
         if error is not None:
+            self._again = [entry for entry in batch if isinstance(entry.row, str)]
             log.error("the ledger cannot write", rows=len(batch), error=str(error))
         for entry in batch:
             if entry.confirm is not None:
                 entry.confirm(error)
+
+
+def _net(batch: Sequence[_Entry]) -> tuple[list[Row], list[str]]:
+    """Return what a batch comes to: the rows to write, and the ids to remove before that.
+
+    A task that was forgotten may begin anew under the same id and count from 1: what is left of the old one has to be
+    out of its way. Of several rows of one task the last says it all.
+    """
+    rows: dict[str, Row] = {}
+    removed: dict[str, None] = {}
+    for entry in batch:
+        if isinstance(entry.row, str):
+            rows.pop(entry.row, None)
+            removed[entry.row] = None
+        else:
+            rows[entry.row.id] = entry.row
+    return list(rows.values()), list(removed)

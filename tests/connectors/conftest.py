@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -16,7 +14,12 @@ from flytower.connectors import Bound, ConnectorRegistry, TaskTemplate, is_termi
 from flytower.connectors.shell import ShellConnector
 from flytower.connectors.shell_folder import JobFolder
 from flytower.protocol.codec import dict_to_struct
-from flytower.protocol.generated.flyteidl.admin import Resource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from flytower.protocol.generated.flyteidl.admin import Resource
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def restored_registry() -> Iterator[None]:
 
 @pytest.fixture
 def template() -> Callable[..., TaskTemplate]:
-    """Return a maker of task templates: template(command="true") has that in its custom."""
+    """Return a maker of task templates, whose keywords become the template's custom."""
 
     def make(task_type: str = "shell", /, **custom: Any) -> TaskTemplate:
         return TaskTemplate(type=task_type, custom=dict_to_struct(custom) if custom else None)
@@ -66,7 +69,7 @@ class Shell:
             resource = await self.bound.get(meta)
             if is_terminal(resource.phase):
                 return resource
-            await trio.sleep(0.01)
+            await trio.sleep(0.01)  # a real process, which tells nothing unasked
 
     async def run(self, command: Any, **custom: Any) -> Resource:
         """Create a job, and return how it ended."""
@@ -75,7 +78,7 @@ class Shell:
     async def printed(self, meta: bytes, text: str) -> None:
         """Wait until standard output has a text in it: the job is where the test wants it."""
         path = self.folder(meta).path / "stdout"
-        while not (path.exists() and text in path.read_text()):
+        while not (path.exists() and text in path.read_text()):  # noqa: ASYNC110 - a real process, which tells nothing unasked
             await trio.sleep(0.01)
 
     def folder(self, meta: bytes) -> JobFolder:

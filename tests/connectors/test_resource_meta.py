@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -321,10 +322,8 @@ def test_a_message_about_hostile_bytes_stays_short() -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_decode_or_raise_one_kind_of_error(data: bytes) -> None:
     for kind in (Plain, Everything):
-        try:
+        with contextlib.suppress(ResourceMetaError):
             kind.decode(data)
-        except ResourceMetaError:
-            pass
 
 
 JSON = st.recursive(

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +28,8 @@ from flytower.protocol.generated.flyteidl.core import Container, KeyValuePair
 from flytower.protocol.literals import from_literal_map
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flytower.protocol.generated.flyteidl.admin import Resource
 
 RESISTING = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
@@ -41,10 +42,8 @@ def outputs(resource: Resource) -> dict[str, Any]:
 
 async def log_of(shell: Any, meta: bytes, token: str = "", lines: int = 0) -> tuple[str, list[str]]:
     """Return the token and the lines of a call of get_logs."""
-    messages = []
     async with aclosing(shell.bound.logs(meta, token=token, lines=lines)) as stream:
-        async for message in stream:
-            messages.append(message)
+        messages = [message async for message in stream]
     found = [line.message for message in messages if message.body for line in message.body.structured_lines]
     assert messages[0].header is not None
     return messages[0].header.token, found
@@ -273,7 +272,7 @@ async def test_the_process_has_a_session_of_its_own_and_is_not_our_child(shell: 
     stat = read_stat(owner.pid)
     assert stat is not None
     assert stat.session == stat.group == owner.group != os.getsid(0)
-    parents = subprocess.run(["ps", "-o", "ppid=", "-p", str(owner.pid)], capture_output=True, text=True, check=True)
+    parents = await trio.run_process(["ps", "-o", "ppid=", "-p", str(owner.pid)], capture_stdout=True)
     assert int(parents.stdout) != os.getpid()
     await shell.bound.delete(meta)
 
@@ -324,7 +323,7 @@ async def test_a_number_that_is_used_again_is_nobody_that_we_know(shell: Any) ->
     await shell.end_of(meta)
     folder = shell.folder(meta)
     (folder.path / "exit_code").unlink()
-    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:  # noqa: ASYNC220 - it starts at once
         boot = folder.owner().boot
         (folder.path / "owner").unlink()
         (folder.path / "owner").write_text(f"{stranger.pid} 1 {stranger.pid} {boot}\n")
@@ -427,9 +426,10 @@ async def test_a_character_cut_in_half_at_the_start_is_left_out(shell: Any) -> N
 async def test_logs_are_both_streams_with_a_token_to_go_on_from(shell: Any, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     meta = await shell.create(
-        f"echo one; echo oops >&2; printf half; echo ready >&2; while [ ! -e {gate} ]; do sleep 0.02; done; echo way; echo two"
+        "echo one; echo oops >&2; printf half; echo ready >&2; "
+        f"while [ ! -e {gate} ]; do sleep 0.02; done; echo way; echo two"
     )
-    while "ready" not in ((await log_of(shell, meta))[1]):
+    while "ready" not in (await log_of(shell, meta))[1]:  # noqa: ASYNC110 - a real process
         await trio.sleep(0.01)
     token, lines = await log_of(shell, meta)
     assert lines == ["one", "oops", "ready"]  # a line that is not complete is left for later
@@ -465,17 +465,15 @@ async def test_lines_limits_a_page_and_the_token_has_the_rest(shell: Any) -> Non
 async def test_a_long_log_comes_whole_in_messages_of_bearable_size(shell: Any) -> None:
     meta = await shell.create("seq 1 50000; head -c 200000 /dev/zero | tr '\\0' y")
     await shell.end_of(meta)
-    sizes = []
     async with aclosing(shell.bound.logs(meta)) as stream:
-        async for message in stream:
-            sizes.append(len(bytes(message)))
+        sizes = [len(bytes(message)) async for message in stream]
     assert max(sizes) < 1024 * 1024
     _token, lines = await log_of(shell, meta)
     assert lines[:50000] == [str(number) for number in range(1, 50001)]
     assert "".join(lines[50000:]) == "y" * 200000
 
 
-@pytest.mark.parametrize("token", ["x", "1", "1.2.3", "-1.0", "1.", "9" * 30 + ".0", "١.٢"])
+@pytest.mark.parametrize("token", ["x", "1", "1.2.3", "-1.0", "1.", "9" * 30 + ".0", "\u0661.\u0662"])
 async def test_a_token_that_nobody_gave_is_refused(shell: Any, token: str) -> None:
     meta = await shell.create("true")
     await shell.end_of(meta)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import pytest
@@ -19,6 +18,9 @@ from flytower.protocol.limits import Limits
 from flytower.protocol.loop import open_event_loop
 from flytower.protocol.server import Server, open_server
 from flytower.protocol.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 T = TypeVar("T")
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -108,13 +110,13 @@ class Desk:
 
     async def count(self, call: Call, stream: Stream) -> None:
         """Send as many messages as the request says."""
-        request = await stream.receive()
+        request: Any = await stream.receive()
         for number in range(int(request.service)):
             await stream.send(HealthCheckRequest(service=str(number)))
 
     async def follow(self, call: Call, stream: Stream) -> None:
         """Never end by itself; clean up with an await."""
-        request = await stream.receive()
+        request: Any = await stream.receive()
         await stream.send(HealthCheckResponse())
         self.calls.append(call)
         self.tell()
@@ -171,8 +173,16 @@ class Peer:
     async def greet(self, settings: dict[int, int] | None = None) -> None:
         await self.write(PREFACE + SettingsFrame(0, settings=settings or {}).serialize())
 
-    def head(self, stream_id: int, path: str, *extra: tuple[Any, Any], end: bool = False, **changed: str) -> HeadersFrame:
-        fields = {":method": "POST", ":scheme": "http", ":path": path, "te": "trailers", "content-type": "application/grpc"}
+    def head(
+        self, stream_id: int, path: str, *extra: tuple[Any, Any], end: bool = False, **changed: str
+    ) -> HeadersFrame:
+        fields = {
+            ":method": "POST",
+            ":scheme": "http",
+            ":path": path,
+            "te": "trailers",
+            "content-type": "application/grpc",
+        }
         fields.update({name.replace("__", ":").replace("_", "-"): value for name, value in changed.items()})
         frame = HeadersFrame(stream_id, self._encoder.encode([*fields.items(), *extra]))
         frame.flags |= {"END_HEADERS", "END_STREAM"} if end else {"END_HEADERS"}
@@ -250,7 +260,9 @@ class Peer:
         """Wait until the server has processed everything that was sent before."""
         ping = PingFrame(0, b"settled?")
         await self.send(ping)
-        while not any(isinstance(f, PingFrame) and "ACK" in f.flags and f.opaque_data == b"settled?" for f in self.frames):
+        while not any(
+            isinstance(f, PingFrame) and "ACK" in f.flags and f.opaque_data == b"settled?" for f in self.frames
+        ):
             assert await self.read(), f"the server closed; frames: {self.frames}"
         self.frames = [f for f in self.frames if not isinstance(f, PingFrame)]
 

@@ -256,11 +256,12 @@ class TestCancellation:
             await connectors.left.wait()
             assert len((await client.list_agents()).agents) == 2
 
-    async def test_an_error_of_the_caller_passes_through_unchanged(self) -> None:
+    @pytest.mark.parametrize("error", [KeyError("mine"), OSError("mine"), TimeoutError("mine")])
+    async def test_an_error_of_the_caller_passes_through_unchanged(self, error: Exception) -> None:
         async with talking() as (client, _server):
-            with pytest.raises(KeyError):
+            with pytest.raises(type(error), match="mine"):
                 async with client.get_task_logs(admin.GetTaskLogsRequest(lines=1)):
-                    raise KeyError
+                    raise error
 
 
 async def test_a_client_needs_no_loop_of_its_caller_and_names_its_endpoint() -> None:

@@ -7,6 +7,10 @@ import math
 from typing import Any
 
 import pytest
+from google.protobuf import duration_pb2, json_format, struct_pb2, timestamp_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
 from flytower.protocol.codec import (
     MAX_DEPTH_READ,
     MAX_DEPTH_WRITTEN,
@@ -20,9 +24,6 @@ from flytower.protocol.codec import (
     timestamp_to_datetime,
 )
 from flytower.protocol.generated.google.protobuf import Duration, ListValue, Struct, Timestamp, Value
-from google.protobuf import duration_pb2, json_format, struct_pb2, timestamp_pb2
-from hypothesis import given
-from hypothesis import strategies as st
 
 exact_ints = st.integers(-(2**53), 2**53)
 fractions = st.floats(allow_nan=False, allow_infinity=False).filter(lambda number: not number.is_integer())

@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 from flytower.protocol.loop import open_event_loop
 
 
-async def test_a_stray_failed_task_is_logged_and_harms_nothing_beside_it():
+async def test_a_stray_failed_task_is_logged_and_harms_nothing_beside_it() -> None:
     """trio_asyncio would raise its error here, and cancel everything that runs in the same block."""
 
-    async def fail():
+    async def fail() -> None:
         raise ValueError("stray")
 
     with capture_logs() as logs:
@@ -31,7 +31,7 @@ async def test_a_stray_failed_task_is_logged_and_harms_nothing_beside_it():
     assert [str(entry["exc_info"]) for entry in logs] == ["stray"]
 
 
-async def test_a_callback_that_fails_is_logged_and_harms_nothing_beside_it():
+async def test_a_callback_that_fails_is_logged_and_harms_nothing_beside_it() -> None:
     with capture_logs() as logs:
         async with open_event_loop() as loop:
             loop.call_soon(int, "no number")
@@ -41,14 +41,14 @@ async def test_a_callback_that_fails_is_logged_and_harms_nothing_beside_it():
     assert logs[0]["event"] == "An asyncio task or callback failed with nobody waiting for it"
 
 
-async def test_a_complaint_without_an_exception_is_logged_too():
+async def test_a_complaint_without_an_exception_is_logged_too() -> None:
     with capture_logs() as logs:
         async with open_event_loop() as loop:
             loop.call_exception_handler({"message": "something is odd"})
     assert [entry["reason"] for entry in logs] == ["something is odd"]
 
 
-async def test_an_error_of_the_block_itself_is_raised():
+async def test_an_error_of_the_block_itself_is_raised() -> None:
     with pytest.RaisesGroup(ValueError, flatten_subgroups=True, allow_unwrapped=True):
         async with open_event_loop():
             raise ValueError

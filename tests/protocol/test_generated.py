@@ -14,14 +14,16 @@ import betterproto2
 import grpc
 import pytest
 from betterproto2 import FieldMetadata
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.compiler import plugin_pb2
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+
 from flytower.protocol import generate, routes
 from flytower.protocol._descriptors import Sources
 from flytower.protocol.generated import flyteidl as flyteidl_package
 from flytower.protocol.generated.flyteidl import admin, core
 from flytower.protocol.generated.grpc.health import v1 as health
 from flytower.protocol.generated.message_pool import default_message_pool
-from google.protobuf import descriptor_pb2, descriptor_pool
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,7 +97,8 @@ def test_every_message_has_the_fields_that_its_descriptor_has(name: str) -> None
 
 def check_map(field: FieldDescriptor, meta: FieldMetadata, hint: Any) -> None:
     assert meta.map_meta is not None
-    key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
+    entry: Any = field.message_type
+    key, value = (entry.fields_by_name[name] for name in ("key", "value"))
     assert (meta.map_meta[0].number, meta.map_meta[0].proto_type) == (1, TYPE_NAMES[key.type])
     assert (meta.map_meta[1].number, meta.map_meta[1].proto_type) == (2, TYPE_NAMES[value.type])
     check_target(value, get_args(hint)[1])
@@ -162,7 +165,7 @@ def test_the_messages_are_importable_beside_the_real_packages_of_the_same_names(
     assert health.HealthCheckResponse is MESSAGES["grpc.health.v1.HealthCheckResponse"]
     assert "generated" in flyteidl_package.__name__
     assert hasattr(grpc, "insecure_channel")
-    assert core.TaskExecutionPhase.RETRYABLE_FAILED == 8
+    assert core.TaskExecutionPhase(8) is core.TaskExecutionPhase.RETRYABLE_FAILED
 
 
 def test_importing_the_messages_loads_no_grpc_library_and_no_other_protobuf() -> None:
@@ -233,3 +236,5 @@ def test_what_the_compiler_objects_to_is_reported() -> None:
     file.message_type.add(name="WithoutSourceInformation")
     with pytest.raises(generate.GenerateError, match=r"the compiler ended with 1: (?s:.*)ValueError"):
         generate._compile(Sources((file,), ()))
+    with pytest.raises(generate.GenerateError, match=r"refused the descriptors: no such file"):
+        generate._compiled_files(plugin_pb2.CodeGeneratorResponse(error="no such file").SerializeToString())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 import trio
@@ -15,18 +17,18 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-def check(channel, service=""):
+def check(channel: Any, service: Any = "") -> Any:
     stub = health_pb2_grpc.HealthStub(channel)
     return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status
 
 
-async def test_the_server_and_each_service_begin_as_serving(desk, serving, with_grpcio):
+async def test_the_server_and_each_service_begin_as_serving(desk: Any, serving: Any, with_grpcio: Any) -> None:
     async with serving(desk, health=Health(["a.A", "b.B"])) as server:
         names = ("", "a.A", "b.B")
         assert await with_grpcio(server, lambda channel: [check(channel, name) for name in names]) == [SERVING] * 3
 
 
-async def test_all_or_one_can_be_set(desk, serving, with_grpcio):
+async def test_all_or_one_can_be_set(desk: Any, serving: Any, with_grpcio: Any) -> None:
     health = Health(["a.A", "b.B"])
     async with serving(desk, health=health) as server:
         health.set_serving(False, "a.A")
@@ -37,8 +39,8 @@ async def test_all_or_one_can_be_set(desk, serving, with_grpcio):
         assert await with_grpcio(server, lambda channel: [check(channel, name) for name in names]) == [NOT_SERVING] * 3
 
 
-async def test_an_unknown_service_is_not_found(desk, serving, with_grpcio):
-    def ask(channel):
+async def test_an_unknown_service_is_not_found(desk: Any, serving: Any, with_grpcio: Any) -> None:
+    def ask(channel: Any) -> Any:
         with pytest.raises(grpc.RpcError) as caught:
             check(channel, "no.Such")
         return caught.value.code(), caught.value.details()
@@ -50,10 +52,10 @@ async def test_an_unknown_service_is_not_found(desk, serving, with_grpcio):
         )
 
 
-async def test_watch_tells_the_state_and_each_change_once(desk, serving, with_grpcio):
+async def test_watch_tells_the_state_and_each_change_once(desk: Any, serving: Any, with_grpcio: Any) -> None:
     health = Health(["a.A", "b.B"])
 
-    def watch(channel):
+    def watch(channel: Any) -> Any:
         stub = health_pb2_grpc.HealthStub(channel)
         states = stub.Watch(health_pb2.HealthCheckRequest(service="a.A"), timeout=20)
         seen = [next(states).status]
@@ -72,8 +74,8 @@ async def test_watch_tells_the_state_and_each_change_once(desk, serving, with_gr
     assert desk.statuses() == [Status.CANCELLED]
 
 
-async def test_watching_an_unknown_service_says_so_and_goes_on(desk, serving, with_grpcio):
-    def watch(channel):
+async def test_watching_an_unknown_service_says_so_and_goes_on(desk: Any, serving: Any, with_grpcio: Any) -> None:
+    def watch(channel: Any) -> Any:
         states = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="x"), timeout=20)
         seen = next(states).status
         states.cancel()
@@ -83,12 +85,12 @@ async def test_watching_an_unknown_service_says_so_and_goes_on(desk, serving, wi
         assert await with_grpcio(server, watch) == UNKNOWN
 
 
-async def test_watching_without_saying_what_is_refused(desk, serving, connected):
+async def test_watching_without_saying_what_is_refused(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk, health=Health([])) as server, connected(server) as peer:
         await peer.send(peer.head(1, "/grpc.health.v1.Health/Watch", end=True))
         assert (await peer.response(1)).status is Status.INVALID_ARGUMENT
 
 
-def test_a_service_that_was_not_named_cannot_be_set():
-    with pytest.raises(KeyError, match="no.Such"):
+def test_a_service_that_was_not_named_cannot_be_set() -> None:
+    with pytest.raises(KeyError, match=r"no\.Such"):
         Health([]).set_serving(False, "no.Such")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from typing import Any
 
 import pytest
 import trio
@@ -27,17 +28,17 @@ from flytower.protocol.status import Status
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
-async def still_serves(server, connected):
+async def still_serves(server: Any, connected: Any) -> Any:
     async with connected(server) as good:
         await good.call(1, "/t.T/Echo", "alive")
         return (await good.response(1)).status is Status.OK
 
 
-def goaway_code(peer):
+def goaway_code(peer: Any) -> Any:
     return next(frame.error_code for frame in peer.frames if isinstance(frame, GoAwayFrame))
 
 
-async def test_an_unknown_frame_type_is_ignored(desk, serving, connected):
+async def test_an_unknown_frame_type_is_ignored(desk: Any, serving: Any, connected: Any) -> None:
     """RFC 9113 5.5. grpclib raises on it, and would take the whole event loop along."""
     async with serving(desk) as server, connected(server) as peer:
         await peer.write(b"\0\0\x08" + b"\xfa\0" + b"\0\0\0\0" + b"anything")
@@ -46,7 +47,9 @@ async def test_an_unknown_frame_type_is_ignored(desk, serving, connected):
 
 
 @pytest.mark.parametrize("header", [("x-name", b"caf\xe9"), (b"x-\xff", b"v"), ("x-name", "line\nbreak")])
-async def test_a_header_byte_outside_of_ascii_ends_only_its_stream(desk, serving, connected, header):
+async def test_a_header_byte_outside_of_ascii_ends_only_its_stream(
+    desk: Any, serving: Any, connected: Any, header: Any
+) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Wait")
         await peer.call(3, "/t.T/Echo", "", header)
@@ -71,8 +74,8 @@ async def test_a_header_byte_outside_of_ascii_ends_only_its_stream(desk, serving
     ],
 )
 async def test_headers_that_are_no_call_are_answered_and_cost_nothing(
-    desk, serving, connected, changed, http_status, status
-):
+    desk: Any, serving: Any, connected: Any, changed: Any, http_status: Any, status: Any
+) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.send(peer.head(1, "/t.T/Echo", **changed), peer.body(1, peer.message()))
         response = await peer.response(1)
@@ -83,7 +86,7 @@ async def test_headers_that_are_no_call_are_answered_and_cost_nothing(
     assert len(desk.calls) == 1
 
 
-async def test_a_length_prefix_of_4_gib_is_refused_before_its_bytes(desk, serving, connected):
+async def test_a_length_prefix_of_4_gib_is_refused_before_its_bytes(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.send(peer.head(1, "/t.T/Echo"), peer.body(1, b"\0\xff\xff\xff\xff" + b"x" * 100, end=False))
         response = await peer.response(1)
@@ -95,7 +98,7 @@ async def test_a_length_prefix_of_4_gib_is_refused_before_its_bytes(desk, servin
         assert (await peer.response(3)).status is Status.OK
 
 
-async def test_a_compressed_message_is_unimplemented(desk, serving, connected):
+async def test_a_compressed_message_is_unimplemented(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.send(peer.head(1, "/t.T/Echo", grpc_encoding="gzip"), peer.body(1, b"\1\0\0\0\1x"))
         response = await peer.response(1)
@@ -108,20 +111,24 @@ async def test_a_compressed_message_is_unimplemented(desk, serving, connected):
     [b"", b"\0\0", b"\0\0\0\0\x05abc", b"\0\0\0\0\0\0\0\0\0\0", b"\0\0\0\0\x0c" + b"\xff" * 12],
     ids=["none", "half a prefix", "half a message", "two messages", "undecodable"],
 )
-async def test_a_request_that_is_not_one_message_is_an_invalid_argument(desk, serving, connected, body):
+async def test_a_request_that_is_not_one_message_is_an_invalid_argument(
+    desk: Any, serving: Any, connected: Any, body: Any
+) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.send(peer.head(1, "/t.T/Echo"), peer.body(1, body))
         assert (await peer.response(1)).status is Status.INVALID_ARGUMENT
     assert desk.calls == []
 
 
-async def test_half_a_message_at_the_end_of_a_stream_is_an_invalid_argument(desk, serving, connected):
+async def test_half_a_message_at_the_end_of_a_stream_is_an_invalid_argument(
+    desk: Any, serving: Any, connected: Any
+) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.send(peer.head(1, "/t.T/Chat"), peer.body(1, b"\0\0\0\0\x05abc"))
         assert (await peer.response(1)).status is Status.INVALID_ARGUMENT
 
 
-async def test_a_message_in_single_bytes_is_a_message(desk, serving, connected):
+async def test_a_message_in_single_bytes_is_a_message(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         message = peer.message("in pieces")
         frames = [peer.body(1, message[i : i + 1], end=False) for i in range(len(message))]
@@ -129,7 +136,7 @@ async def test_a_message_in_single_bytes_is_a_message(desk, serving, connected):
         assert (await peer.response(1)).message == message[5:]
 
 
-async def test_trailers_of_a_request_mean_nothing(desk, serving, connected):
+async def test_trailers_of_a_request_mean_nothing(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.send(peer.head(1, "/t.T/Echo"), peer.body(1, peer.message(), end=False))
         trailers = HeadersFrame(1, peer._encoder.encode([("x-checksum", "1")]))
@@ -138,18 +145,16 @@ async def test_trailers_of_a_request_mean_nothing(desk, serving, connected):
         assert (await peer.response(1)).status is Status.OK
 
 
-async def test_a_reset_in_the_same_breath_never_reaches_the_handler(desk, serving, connected):
+async def test_a_reset_in_the_same_breath_never_reaches_the_handler(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
-        await peer.send(
-            peer.head(1, "/t.T/Echo"), peer.body(1, peer.message()), RstStreamFrame(1, error_code=8)
-        )
+        await peer.send(peer.head(1, "/t.T/Echo"), peer.body(1, peer.message()), RstStreamFrame(1, error_code=8))
         await peer.call(3, "/t.T/Echo")
         await peer.response(3)
     assert len(desk.calls) == 1
     assert sorted(status.name for status in desk.statuses()) == ["CANCELLED", "OK"]
 
 
-async def test_rapid_resets_end_the_connection_and_only_that(desk, serving, connected):
+async def test_rapid_resets_end_the_connection_and_only_that(desk: Any, serving: Any, connected: Any) -> None:
     limits = Limits(reset_burst=20, reset_rate=1)
     async with serving(desk, limits=limits) as server, connected(server) as peer:
         frames = [(peer.head(number, "/t.T/Wait"), RstStreamFrame(number, error_code=8)) for number in range(1, 100, 2)]
@@ -171,7 +176,9 @@ async def test_rapid_resets_end_the_connection_and_only_that(desk, serving, conn
     ],
     ids=["ping", "settings", "priority", "unknown"],
 )
-async def test_floods_of_control_frames_end_the_connection_and_only_that(desk, serving, connected, frame):
+async def test_floods_of_control_frames_end_the_connection_and_only_that(
+    desk: Any, serving: Any, connected: Any, frame: Any
+) -> None:
     async with serving(desk, limits=Limits(control_burst=50, control_rate=1)) as server, connected(server) as peer:
         await peer.send(*[frame] * 200)
         await peer.closed()
@@ -179,7 +186,7 @@ async def test_floods_of_control_frames_end_the_connection_and_only_that(desk, s
         assert await still_serves(server, connected)
 
 
-async def test_floods_of_empty_data_end_the_connection_and_only_that(desk, serving, connected):
+async def test_floods_of_empty_data_end_the_connection_and_only_that(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk, limits=Limits(control_burst=50, control_rate=1)) as server, connected(server) as peer:
         await peer.send(peer.head(1, "/t.T/Echo"), *[DataFrame(1, b"")] * 200)
         await peer.closed()
@@ -187,7 +194,7 @@ async def test_floods_of_empty_data_end_the_connection_and_only_that(desk, servi
         assert await still_serves(server, connected)
 
 
-async def test_pings_between_calls_are_no_flood(desk, serving, connected):
+async def test_pings_between_calls_are_no_flood(desk: Any, serving: Any, connected: Any) -> None:
     """grpc-go sends one for nearly every answer, to measure its bandwidth."""
     async with serving(desk, limits=Limits(control_burst=50, control_rate=1)) as server, connected(server) as peer:
         for stream_id in range(1, 401, 2):
@@ -196,7 +203,7 @@ async def test_pings_between_calls_are_no_flood(desk, serving, connected):
             assert (await peer.response(stream_id)).status is Status.OK
 
 
-async def test_a_flood_of_continuations_ends_the_connection(desk, serving, connected):
+async def test_a_flood_of_continuations_ends_the_connection(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         begun = HeadersFrame(1, b"\x00")
         await peer.send(begun, *[ContinuationFrame(1, b"\x00")] * 100)
@@ -204,7 +211,7 @@ async def test_a_flood_of_continuations_ends_the_connection(desk, serving, conne
         assert await still_serves(server, connected)
 
 
-async def test_a_header_bomb_ends_the_connection(desk, serving, connected):
+async def test_a_header_bomb_ends_the_connection(desk: Any, serving: Any, connected: Any) -> None:
     """HPACK packs megabytes into a frame: one long value in the table, named by one byte each time."""
     async with serving(desk, limits=Limits(max_header_bytes=10_000)) as server, connected(server) as peer:
         bomb = [("x-long", "v" * 3000)] * 1000
@@ -213,7 +220,7 @@ async def test_a_header_bomb_ends_the_connection(desk, serving, connected):
         assert await still_serves(server, connected)
 
 
-async def test_a_client_that_says_goaway_takes_its_calls_along(desk, serving, connected):
+async def test_a_client_that_says_goaway_takes_its_calls_along(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Wait")
         await desk.until(lambda: bool(desk.promises))
@@ -222,7 +229,7 @@ async def test_a_client_that_says_goaway_takes_its_calls_along(desk, serving, co
     assert desk.promises[0].withdrawn
 
 
-async def test_a_broken_rule_is_answered_with_goaway(desk, serving, connected):
+async def test_a_broken_rule_is_answered_with_goaway(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.send(DataFrame(1, b"on a stream that never began"))
         await peer.closed()
@@ -230,7 +237,7 @@ async def test_a_broken_rule_is_answered_with_goaway(desk, serving, connected):
         assert await still_serves(server, connected)
 
 
-async def test_a_fault_of_ours_ends_one_connection_and_is_logged(desk, serving, connected):
+async def test_a_fault_of_ours_ends_one_connection_and_is_logged(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.settle()
         connection = next(iter(server._connections))
@@ -244,56 +251,81 @@ async def test_a_fault_of_ours_ends_one_connection_and_is_logged(desk, serving, 
         assert await still_serves(server, connected)
 
 
-def _event_types():
+def _event_types() -> Any:
     from h2.events import DataReceived, RequestReceived  # noqa: PLC0415 - only here
 
     return RequestReceived, DataReceived
 
 
-async def test_plain_http_is_closed(desk, serving, connected):
+async def test_plain_http_is_closed(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server, greet=False) as peer:
         await peer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await peer.closed()
         assert await still_serves(server, connected)
 
 
-async def drained(stream):
+async def drained(stream: Any) -> None:
     with contextlib.suppress(trio.BrokenResourceError):
         while await stream.receive_some(65536):
             pass
 
 
-def _mutated(rng, peer):
-    """A valid conversation with some bytes changed, cut out, doubled or replaced."""
-    frames = [SettingsFrame(0), peer.head(1, "/t.T/Echo"), peer.body(1, peer.message("x")), PingFrame(0, b"12345678")]
-    rng.shuffle(frames) if rng.random() < 0.3 else None
-    data = bytearray(b"".join(frame.serialize() for frame in frames))
-    for _ in range(rng.randrange(1, 6)):
-        at = rng.randrange(len(data))
-        match rng.randrange(4):
-            case 0:
-                data[at] = rng.randrange(256)
-            case 1:
-                del data[at : at + rng.randrange(1, 9)]
-            case 2:
-                data[at:at] = rng.randbytes(rng.randrange(1, 9))
-            case 3:
-                data[at:at] = data[at : at + 20]
-        data = data or bytearray(b"\0")
-    return bytes(data)
+def _conversation(rng: Any, peer: Any) -> Any:
+    """Some valid calls, in some order."""
+    frames = []
+    for number in range(rng.randrange(1, 5)):
+        path = rng.choice(["/t.T/Echo", "/t.T/Wait", "/t.T/Follow", "/t.T/Chat"])
+        frames += [
+            peer.head(2 * number + 1, path),
+            peer.body(2 * number + 1, peer.message("x"), end=rng.random() < 0.8),
+        ]
+    return [frame.serialize() for frame in frames]
+
+
+def _random_frame(rng: Any) -> Any:
+    """A frame whose outside is right."""
+    payload = rng.randbytes(rng.choice([0, 4, 5, 8, 30]))
+    head = len(payload).to_bytes(3, "big") + bytes([rng.randrange(12), rng.choice([0, 1, 4, 5, rng.randrange(256)])])
+    return head + rng.choice([0, 1, 3, 5, 7, 2]).to_bytes(4, "big") + payload
+
+
+def _garbled(rng: Any, data: Any) -> Any:
+    """The same bytes with one changed, some cut out, put in or doubled."""
+    at = rng.randrange(len(data))
+    return rng.choice(
+        [
+            data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :],
+            data[:at] + data[at + rng.randrange(1, 9) :],
+            data[:at] + rng.randbytes(rng.randrange(1, 9)) + data[at:],
+            data[: at + 20] + data[at:],
+        ]
+    )
+
+
+def _hostile(rng: Any, peer: Any) -> Any:
+    if rng.random() < 0.1:
+        return rng.randbytes(rng.randrange(1, 200))
+    parts = [SettingsFrame(0).serialize(), *_conversation(rng, peer)]
+    for _ in range(rng.randrange(3)):
+        parts.insert(rng.randrange(len(parts)), _random_frame(rng))
+    data = b"".join(parts)
+    for _ in range(rng.choice([0, 0, 1, 3])):
+        data = _garbled(rng, data) or b"\0"
+    return (PREFACE if rng.random() < 0.95 else b"") + data
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-async def test_thousands_of_garbled_connections_leave_nothing_behind(desk, serving, connected, seed):
-    rng = random.Random(seed)
+async def test_thousands_of_garbled_connections_leave_nothing_behind(
+    desk: Any, serving: Any, connected: Any, seed: Any
+) -> None:
+    rng = random.Random(seed)  # noqa: S311 - noise, not secrets
     async with serving(desk) as server:
         tasks = trio.lowlevel.current_statistics().tasks_living
         with capture_logs() as logs:
             for _ in range(500):
                 async with connected(server, greet=False) as peer:
-                    data = rng.randbytes(rng.randrange(1, 200)) if rng.random() < 0.2 else _mutated(rng, peer)
-                    await peer.write((PREFACE if rng.random() < 0.9 else b"") + data)
+                    await peer.write(_hostile(rng, peer))
                     with contextlib.suppress(trio.BrokenResourceError):  # the server was faster
                         await peer.stream.send_eof()
                     await drained(peer.stream)
@@ -303,6 +335,6 @@ async def test_thousands_of_garbled_connections_leave_nothing_behind(desk, servi
         assert trio.lowlevel.current_statistics().tasks_living == tasks
         statistics = server.statistics()
         assert statistics.connections_total == 501
-        assert statistics.calls_total > 100  # much of it was near enough to a call
+        assert statistics.calls_total > 150  # much of it was near enough to a call
         assert (statistics.calls, statistics.buffered_bytes, statistics.timers) == (0, 0, 0)
         assert [entry for entry in logs if entry["log_level"] == "error"] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -44,12 +45,12 @@ trio.run(main)
         "import asyncio, betterproto2",
     ],
 )
-def test_calls_through_grpclib_work_whatever_was_imported_first(first):
+def test_calls_through_grpclib_work_whatever_was_imported_first(first: Any) -> None:
     done = subprocess.run([sys.executable, "-c", first + CALL], capture_output=True, text=True, timeout=50, check=False)
     assert (done.stdout, done.stderr) == ("b'answer'\n", "")
 
 
-def test_a_grpclib_that_has_changed_inside_is_refused_with_what_to_do():
+def test_a_grpclib_that_has_changed_inside_is_refused_with_what_to_do() -> None:
     code = "import grpclib.utils; del grpclib.utils._current_task; import flytower.protocol"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 1

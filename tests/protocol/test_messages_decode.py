@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import betterproto2
 import pytest
+from google.protobuf import struct_pb2
+from google.protobuf.message import DecodeError as GoogleDecodeError
+
 from flytower.protocol.decode import MAX_MESSAGES, decode_untrusted
 from flytower.protocol.generated.flyteidl.admin import (
     Agent,
@@ -20,7 +24,6 @@ from flytower.protocol.generated.flyteidl.core import (
 )
 from flytower.protocol.generated.google.protobuf import ListValue, Struct, Value
 from flytower.protocol.wire import MAX_NESTING, DecodeError
-from google.protobuf import struct_pb2
 
 REQUEST = GetTaskRequest(task_type="spark", resource_meta=b"\x00\xff", output_prefix="s3://b/p")
 PREFIX_TAG = 4 << 3 | 2
@@ -140,19 +143,23 @@ def test_an_enum_value_that_is_not_known_is_kept_as_its_number(number: int) -> N
     assert bytes(decoded) == encoded
 
 
-def nested_lists(depth: int) -> bytes:
-    value = struct_pb2.Value()
-    innermost = value
-    for _ in range(depth):
-        innermost = innermost.list_value.values.add()
-    innermost.bool_value = True
-    return value.SerializeToString()
+def nested_messages(depth: int) -> bytes:
+    """A Value with exactly so many messages inside each other: lists and values in turns."""
+    list_of_values, value_of_list = 1, 6
+    encoded = b""
+    for level in range(depth, 0, -1):
+        number = value_of_list if level % 2 else list_of_values
+        encoded = bytes([number << 3 | 2]) + betterproto2.encode_varint(len(encoded)) + encoded
+    return encoded
 
 
 def test_messages_may_be_nested_as_deep_as_protobuf_allows_and_no_deeper() -> None:
-    assert decode_untrusted(Value, nested_lists(MAX_NESTING // 2)).list_value
+    deepest, too_deep = nested_messages(MAX_NESTING), nested_messages(MAX_NESTING + 1)
+    assert bytes(decode_untrusted(Value, deepest)) == struct_pb2.Value.FromString(deepest).SerializeToString()
     with pytest.raises(DecodeError, match="nested more than 100 deep"):
-        decode_untrusted(Value, nested_lists(MAX_NESTING // 2 + 1))
+        decode_untrusted(Value, too_deep)
+    with pytest.raises(GoogleDecodeError):
+        struct_pb2.Value.FromString(too_deep)
 
 
 def test_a_small_message_cannot_become_a_million_objects() -> None:

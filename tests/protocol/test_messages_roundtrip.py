@@ -6,16 +6,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flytower.protocol import routes
-from flytower.protocol.decode import decode_untrusted
-from flytower.protocol.generated.message_pool import default_message_pool
-from flytower.protocol.wire import DecodeError
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError as GoogleDecodeError
 from google.protobuf.message import Message as GoogleMessage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from flytower.protocol import routes
+from flytower.protocol.decode import decode_untrusted
+from flytower.protocol.generated.message_pool import default_message_pool
+from flytower.protocol.wire import DecodeError
 
 if TYPE_CHECKING:
     from betterproto2 import Message
@@ -68,7 +69,7 @@ def scalar(field: FieldDescriptor) -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def google_messages(draw: st.DrawFn, descriptor: Descriptor, entries: int, depth: int = 0) -> GoogleMessage:
+def google_messages(draw: st.DrawFn, descriptor: Any, entries: int, depth: int = 0) -> GoogleMessage:
     """Any message of a type: some of its fields, at random values, at most `entries` in each map."""
     message = message_factory.GetMessageClass(descriptor)()
     possible = [field for field in descriptor.fields if depth < MAX_DEPTH or field.message_type is None]
@@ -96,7 +97,8 @@ def fill(draw: st.DrawFn, message: Any, field: FieldDescriptor, entries: int, de
 
 
 def fill_map(draw: st.DrawFn, target: Any, field: FieldDescriptor, entries: int, depth: int) -> None:
-    key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
+    entry: Any = field.message_type
+    key, value = (entry.fields_by_name[name] for name in ("key", "value"))
     for name in draw(st.lists(scalar(key), max_size=entries, unique=True)):
         if value.message_type is None:
             target[name] = draw(scalar(value))
@@ -105,7 +107,7 @@ def fill_map(draw: st.DrawFn, target: Any, field: FieldDescriptor, entries: int,
 
 
 @EVERY_MESSAGE
-@settings(QUICK, max_examples=200)
+@settings(QUICK, max_examples=150)
 @given(data=st.data())
 def test_a_message_of_flyteidl_comes_back_in_the_same_bytes(kind: type[Message], data: st.DataObject) -> None:
     """With at most one entry per map, protobuf's encoding is canonical."""
@@ -162,7 +164,7 @@ def check_judged_alike(kind: type[Message], data: bytes) -> None:
 
 
 @EVERY_MESSAGE
-@settings(QUICK, max_examples=70)
+@settings(QUICK, max_examples=60)
 @given(data=st.data())
 def test_damaged_bytes_are_judged_and_read_as_protobuf_does(kind: type[Message], data: st.DataObject) -> None:
     """Cut off, changed or with something put in."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import grpc
 import pytest
 import trio
+import trio.testing
 from hyperframe.frame import RstStreamFrame
 
 from flytower.protocol.calls import Unary
@@ -15,21 +19,21 @@ from flytower.protocol.server import open_server
 from flytower.protocol.status import RpcError, Status
 
 
-async def test_the_official_client_gets_the_answer_of_the_handler(desk, serving, with_grpcio):
+async def test_the_official_client_gets_the_answer_of_the_handler(desk: Any, serving: Any, with_grpcio: Any) -> None:
     async with serving(desk) as server:
         answer = await with_grpcio(server, lambda channel: channel.unary_unary("/t.T/Echo")(b"\n\x02hi", timeout=10))
     assert answer == b"\n\x02hi"
     assert desk.statuses() == [Status.OK]
 
 
-async def test_bytes_from_a_handler_are_sent_as_they_are(desk, serving, with_grpcio):
+async def test_bytes_from_a_handler_are_sent_as_they_are(desk: Any, serving: Any, with_grpcio: Any) -> None:
     desk.handlers["Raw"] = lambda request, call: b"already encoded"
     async with serving(desk) as server:
         answer = await with_grpcio(server, lambda channel: channel.unary_unary("/t.T/Raw")(b"", timeout=10))
     assert answer == b"already encoded"
 
 
-async def test_a_pending_answer_is_sent_when_it_is_there(desk, serving, connected):
+async def test_a_pending_answer_is_sent_when_it_is_there(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Wait")
         await desk.until(lambda: bool(desk.promises))
@@ -39,8 +43,8 @@ async def test_a_pending_answer_is_sent_when_it_is_there(desk, serving, connecte
         assert not desk.promises[0].withdrawn
 
 
-async def test_a_pending_answer_that_is_there_already_is_sent_at_once(desk, serving, connected):
-    def at_once(request, call):
+async def test_a_pending_answer_that_is_there_already_is_sent_at_once(desk: Any, serving: Any, connected: Any) -> None:
+    def at_once(request: Any, call: Any) -> Any:
         promise = desk.wait(request, call)
         promise.resolve(b"now")
         return promise
@@ -51,7 +55,9 @@ async def test_a_pending_answer_that_is_there_already_is_sent_at_once(desk, serv
         assert (await peer.response(1)).message == b"now"
 
 
-async def test_a_handler_learns_who_calls_and_how_long_the_client_waits(desk, serving, connected, mock_clock):
+async def test_a_handler_learns_who_calls_and_how_long_the_client_waits(
+    desk: Any, serving: Any, connected: Any, mock_clock: Any
+) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Echo", "", ("grpc-timeout", "2500m"), ("x-run", "r1"), ("trace-bin", "AAE"))
         await peer.response(1)
@@ -64,7 +70,7 @@ async def test_a_handler_learns_who_calls_and_how_long_the_client_waits(desk, se
     assert call.metadata == {"x-run": "r1", "trace-bin": b"\x00\x01"}
 
 
-async def test_hang_up_withdraws_exactly_its_own_waiter(desk, serving, connected):
+async def test_hang_up_withdraws_exactly_its_own_waiter(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         for stream_id in (1, 3, 5):
             await peer.call(stream_id, "/t.T/Wait")
@@ -80,7 +86,7 @@ async def test_hang_up_withdraws_exactly_its_own_waiter(desk, serving, connected
     assert desk.statuses() == [Status.CANCELLED, Status.OK, Status.OK]
 
 
-async def test_a_lost_connection_withdraws_its_own_calls_and_no_others(desk, serving, connected):
+async def test_a_lost_connection_withdraws_its_own_calls_and_no_others(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as other:
         await other.call(1, "/t.T/Wait")
         await desk.until(lambda: len(desk.promises) == 1)
@@ -93,8 +99,8 @@ async def test_a_lost_connection_withdraws_its_own_calls_and_no_others(desk, ser
         assert (await other.response(1)).message == b"still here"
 
 
-async def test_the_official_clients_cancel_and_deadline_withdraw(desk, serving, with_grpcio):
-    def give_up(channel):
+async def test_the_official_clients_cancel_and_deadline_withdraw(desk: Any, serving: Any, with_grpcio: Any) -> None:
+    def give_up(channel: Any) -> Any:
         with pytest.raises(grpc.RpcError) as late:
             channel.unary_unary("/t.T/Wait")(b"", timeout=0.2)
         future = channel.unary_unary("/t.T/Wait").future(b"")
@@ -108,7 +114,9 @@ async def test_the_official_clients_cancel_and_deadline_withdraw(desk, serving, 
     assert [promise.withdrawn for promise in desk.promises] == [True, True]
 
 
-async def test_a_passed_deadline_answers_deadline_exceeded_and_withdraws(desk, serving, connected, mock_clock):
+async def test_a_passed_deadline_answers_deadline_exceeded_and_withdraws(
+    desk: Any, serving: Any, connected: Any, mock_clock: Any
+) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Wait", "", ("grpc-timeout", "3S"))
         await peer.call(3, "/t.T/Wait", "", ("grpc-timeout", "4S"))
@@ -119,14 +127,16 @@ async def test_a_passed_deadline_answers_deadline_exceeded_and_withdraws(desk, s
         assert [(status, seconds) for _, status, seconds in desk.finished] == [(Status.DEADLINE_EXCEEDED, 3.0)]
 
 
-async def test_a_deadline_that_has_passed_on_arrival_never_reaches_the_handler(desk, serving, connected):
+async def test_a_deadline_that_has_passed_on_arrival_never_reaches_the_handler(
+    desk: Any, serving: Any, connected: Any
+) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Echo", "", ("grpc-timeout", "0n"))
         assert (await peer.response(1)).status is Status.DEADLINE_EXCEEDED
     assert desk.calls == []
 
 
-async def test_finished_calls_leave_no_timers_behind(desk, serving, connected):
+async def test_finished_calls_leave_no_timers_behind(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.settle()
         before = server.statistics().timers
@@ -138,7 +148,7 @@ async def test_finished_calls_leave_no_timers_behind(desk, serving, connected):
         assert server.loop._timers == []
 
 
-async def test_a_timeout_of_days_gets_no_timer(desk, serving, connected):
+async def test_a_timeout_of_days_gets_no_timer(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.settle()
         before = server.statistics().timers
@@ -149,8 +159,10 @@ async def test_a_timeout_of_days_gets_no_timer(desk, serving, connected):
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("secret text"), GeneratorExit()])
-async def test_whatever_a_handler_raises_is_internal_and_the_server_goes_on(desk, serving, connected, error):
-    def failing(request, call):
+async def test_whatever_a_handler_raises_is_internal_and_the_server_goes_on(
+    desk: Any, serving: Any, connected: Any, error: Any
+) -> None:
+    def failing(request: Any, call: Any) -> None:
         raise error
 
     desk.handlers["Fail"] = failing
@@ -166,7 +178,9 @@ async def test_whatever_a_handler_raises_is_internal_and_the_server_goes_on(desk
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), RpcError(Status.NOT_FOUND, "no such job")])
-async def test_what_a_pending_answer_raises_is_what_the_handler_would_have_raised(desk, serving, connected, error):
+async def test_what_a_pending_answer_raises_is_what_the_handler_would_have_raised(
+    desk: Any, serving: Any, connected: Any, error: Any
+) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Wait")
         await desk.until(lambda: bool(desk.promises))
@@ -175,11 +189,13 @@ async def test_what_a_pending_answer_raises_is_what_the_handler_would_have_raise
         assert (await peer.response(1)).status is expected
 
 
-async def test_a_refusal_reaches_the_official_client_with_its_sentence(desk, serving, with_grpcio):
-    def refuse(request, call):
+async def test_a_refusal_reaches_the_official_client_with_its_sentence(
+    desk: Any, serving: Any, with_grpcio: Any
+) -> None:
+    def refuse(request: Any, call: Any) -> None:
         raise RpcError(Status.FAILED_PRECONDITION, "100 % größer: nein", details=b"\x08\x09")
 
-    def ask(channel):
+    def ask(channel: Any) -> Any:
         with pytest.raises(grpc.RpcError) as caught:
             channel.unary_unary("/t.T/Refuse")(b"", timeout=10)
         return caught.value
@@ -192,8 +208,8 @@ async def test_a_refusal_reaches_the_official_client_with_its_sentence(desk, ser
     assert ("grpc-status-details-bin", b"\x08\x09") in [tuple(item) for item in error.trailing_metadata()]
 
 
-async def test_an_observer_that_fails_does_not_harm_the_call(desk, connected):
-    def failing(call, status, seconds):
+async def test_an_observer_that_fails_does_not_harm_the_call(desk: Any, connected: Any) -> None:
+    def failing(call: Any, status: Any, seconds: Any) -> None:
         raise ValueError(call.method)
 
     async with open_event_loop(), open_server(desk.methods(), finished=failing) as server, connected(server) as peer:
@@ -201,22 +217,22 @@ async def test_an_observer_that_fails_does_not_harm_the_call(desk, connected):
         assert (await peer.response(1)).status is Status.OK
 
 
-async def test_an_answer_that_cannot_be_encoded_is_internal(desk, serving, connected):
+async def test_an_answer_that_cannot_be_encoded_is_internal(desk: Any, serving: Any, connected: Any) -> None:
     desk.handlers["Odd"] = lambda request, call: object()
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Odd")
         assert (await peer.response(1)).status is Status.INTERNAL
 
 
-async def test_a_withdraw_that_fails_does_not_harm_the_connection(desk, serving, connected):
+async def test_a_withdraw_that_fails_does_not_harm_the_connection(desk: Any, serving: Any, connected: Any) -> None:
     class Stubborn:
         withdrawn = False
 
-        def add_done_callback(self, callback):
+        def add_done_callback(self, callback: Any) -> None:
             desk.tell()
             self.callback = callback
 
-        def withdraw(self):
+        def withdraw(self) -> None:
             raise ValueError("no")
 
     desk.handlers["Stubborn"] = lambda request, call: Stubborn()
@@ -229,7 +245,7 @@ async def test_a_withdraw_that_fails_does_not_harm_the_connection(desk, serving,
     assert desk.statuses() == [Status.CANCELLED, Status.OK]
 
 
-async def test_large_answers_wait_for_the_clients_window(desk, serving, connected):
+async def test_large_answers_wait_for_the_clients_window(desk: Any, serving: Any, connected: Any) -> None:
     desk.handlers["Big"] = lambda request, call: b"x" * 200_000
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Big")
@@ -240,11 +256,13 @@ async def test_large_answers_wait_for_the_clients_window(desk, serving, connecte
     assert desk.statuses() == [Status.OK]
 
 
-def _window_update(stream_id, size):
+def _window_update(stream_id: Any, size: Any) -> Any:
     return b"\0\0\x04\x08\0" + stream_id.to_bytes(4, "big") + size.to_bytes(4, "big")
 
 
-async def test_an_answer_that_waits_for_the_window_ends_with_its_deadline(desk, serving, connected, mock_clock):
+async def test_an_answer_that_waits_for_the_window_ends_with_its_deadline(
+    desk: Any, serving: Any, connected: Any, mock_clock: Any
+) -> None:
     desk.handlers["Big"] = lambda request, call: b"x" * 200_000
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Big", "", ("grpc-timeout", "5S"))
@@ -254,11 +272,11 @@ async def test_an_answer_that_waits_for_the_window_ends_with_its_deadline(desk, 
     assert desk.statuses() == [Status.DEADLINE_EXCEEDED]
 
 
-async def test_large_requests_are_decoded_beside_the_loop(desk, serving, with_grpcio):
+async def test_large_requests_are_decoded_beside_the_loop(desk: Any, serving: Any, with_grpcio: Any) -> None:
     limits = Limits(inline_decode_bytes=1000)
     async with serving(desk, limits=limits) as server:
 
-        def ask(channel):
+        def ask(channel: Any) -> Any:
             answer = channel.unary_unary("/t.T/Echo")(bytes(HealthCheckRequest(service="x" * 5000)), timeout=10)
             with pytest.raises(grpc.RpcError) as caught:
                 channel.unary_unary("/t.T/Echo")(b"\xff" * 5000, timeout=10)
@@ -268,7 +286,36 @@ async def test_large_requests_are_decoded_beside_the_loop(desk, serving, with_gr
         assert server.statistics().buffered_bytes == 0
 
 
-async def test_two_methods_with_one_path_are_refused_at_start(desk):
+async def test_a_call_that_is_given_up_while_it_is_decoded_never_reaches_the_handler(
+    desk: Any, serving: Any, connected: Any
+) -> None:
+    parse, release = HealthCheckRequest.parse, threading.Event()
+
+    class Slow(HealthCheckRequest):
+        @classmethod
+        def parse(cls, data: Any) -> Any:
+            trio.from_thread.run_sync(desk.promises.append, None)
+            trio.from_thread.run_sync(desk.tell)
+            release.wait(10)
+            return parse(data)
+
+    async with open_event_loop():
+        slow = Unary("/t.T/Slow", Slow, desk.echo)
+        limits = Limits(inline_decode_bytes=10)
+        async with open_server([slow], limits=limits, finished=desk.note) as server, connected(server) as peer:
+            await peer.call(1, "/t.T/Slow", "x" * 100)
+            await desk.until(lambda: bool(desk.promises))
+            await peer.send(RstStreamFrame(1, error_code=8))
+            await desk.until(lambda: bool(desk.finished))
+            release.set()
+            while server.dispatcher.decoders.borrowed_tokens:
+                await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
+    assert desk.calls == []
+    assert desk.statuses() == [Status.CANCELLED]
+
+
+async def test_two_methods_with_one_path_are_refused_at_start(desk: Any) -> None:
     twice = [Unary("/t.T/A", HealthCheckRequest, desk.echo)] * 1 + [Unary("/t.T/A", HealthCheckRequest, desk.wait)]
     async with open_event_loop():
         with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="Two methods have the path '/t.T/A'")):
@@ -276,13 +323,13 @@ async def test_two_methods_with_one_path_are_refused_at_start(desk):
                 pass
 
 
-async def test_a_server_outside_of_the_event_loop_is_refused_with_what_to_do(desk):
+async def test_a_server_outside_of_the_event_loop_is_refused_with_what_to_do(desk: Any) -> None:
     with pytest.raises(RuntimeError, match="open_event_loop"):
         async with open_server(desk.methods()):
             pass
 
 
-async def test_the_server_and_its_connections_say_what_they_do(desk, serving, connected):
+async def test_the_server_and_its_connections_say_what_they_do(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Wait")
         await desk.until(lambda: bool(desk.promises))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 import trio.testing
 
@@ -11,7 +13,7 @@ from flytower.protocol.status import Status
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
-async def test_a_client_that_never_speaks_is_cut(desk, serving, connected, mock_clock):
+async def test_a_client_that_never_speaks_is_cut(desk: Any, serving: Any, connected: Any, mock_clock: Any) -> None:
     async with serving(desk, limits=Limits(handshake_seconds=5)) as server, connected(server, greet=False) as peer:
         await peer.read()
         mock_clock.jump(4.9)
@@ -22,7 +24,7 @@ async def test_a_client_that_never_speaks_is_cut(desk, serving, connected, mock_
         assert server.statistics().connections == 0
 
 
-async def test_dribbling_the_preface_does_not_help(desk, serving, connected, mock_clock):
+async def test_dribbling_the_preface_does_not_help(desk: Any, serving: Any, connected: Any, mock_clock: Any) -> None:
     async with serving(desk, limits=Limits(handshake_seconds=5)) as server, connected(server, greet=False) as peer:
         await peer.read()
         for number in range(5):
@@ -31,7 +33,7 @@ async def test_dribbling_the_preface_does_not_help(desk, serving, connected, moc
         await peer.closed()
 
 
-async def test_dribbling_a_frame_does_not_help(desk, serving, connected, mock_clock):
+async def test_dribbling_a_frame_does_not_help(desk: Any, serving: Any, connected: Any, mock_clock: Any) -> None:
     async with serving(desk, limits=Limits(frame_seconds=5)) as server, connected(server) as peer:
         await peer.settle()
         data = peer.head(1, "/t.T/Echo").serialize()
@@ -42,7 +44,9 @@ async def test_dribbling_a_frame_does_not_help(desk, serving, connected, mock_cl
         await peer.closed()
 
 
-async def test_header_blocks_that_never_end_do_not_help(desk, serving, connected, mock_clock):
+async def test_header_blocks_that_never_end_do_not_help(
+    desk: Any, serving: Any, connected: Any, mock_clock: Any
+) -> None:
     async with serving(desk, limits=Limits(frame_seconds=5)) as server, connected(server) as peer:
         await peer.settle()
         block = peer.head(1, "/t.T/Echo").data
@@ -54,11 +58,13 @@ async def test_header_blocks_that_never_end_do_not_help(desk, serving, connected
         await peer.closed()
 
 
-def _frame(kind, flags, data):
+def _frame(kind: Any, flags: Any, data: Any) -> Any:
     return len(data).to_bytes(3, "big") + bytes([kind, flags]) + (1).to_bytes(4, "big") + data
 
 
-async def test_a_frame_that_arrives_late_but_whole_is_served(desk, serving, connected, mock_clock):
+async def test_a_frame_that_arrives_late_but_whole_is_served(
+    desk: Any, serving: Any, connected: Any, mock_clock: Any
+) -> None:
     async with serving(desk, limits=Limits(frame_seconds=5)) as server, connected(server) as peer:
         await peer.settle()
         data = peer.head(1, "/t.T/Echo").serialize() + peer.body(1, peer.message()).serialize()
@@ -71,7 +77,9 @@ async def test_a_frame_that_arrives_late_but_whole_is_served(desk, serving, conn
         await peer.settle()
 
 
-async def test_a_unary_request_has_a_bounded_time_to_arrive(desk, serving, connected, mock_clock):
+async def test_a_unary_request_has_a_bounded_time_to_arrive(
+    desk: Any, serving: Any, connected: Any, mock_clock: Any
+) -> None:
     async with serving(desk, limits=Limits(body_seconds=30)) as server, connected(server) as peer:
         await peer.send(peer.head(1, "/t.T/Echo"), peer.body(1, peer.message("x"), end=False))
         await peer.settle()
@@ -83,7 +91,7 @@ async def test_a_unary_request_has_a_bounded_time_to_arrive(desk, serving, conne
         assert (await peer.response(3)).status is Status.OK
 
 
-async def test_the_callers_own_deadline_comes_first(desk, serving, connected, mock_clock):
+async def test_the_callers_own_deadline_comes_first(desk: Any, serving: Any, connected: Any, mock_clock: Any) -> None:
     async with serving(desk, limits=Limits(body_seconds=30)) as server, connected(server) as peer:
         await peer.send(peer.head(1, "/t.T/Echo", grpc_timeout="3S"))
         await peer.settle()
@@ -91,7 +99,9 @@ async def test_the_callers_own_deadline_comes_first(desk, serving, connected, mo
         assert (await peer.response(1)).status is Status.DEADLINE_EXCEEDED
 
 
-async def test_a_handler_may_take_longer_than_the_request(desk, serving, connected, mock_clock):
+async def test_a_handler_may_take_longer_than_the_request(
+    desk: Any, serving: Any, connected: Any, mock_clock: Any
+) -> None:
     async with serving(desk, limits=Limits(body_seconds=30)) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Wait")
         await desk.until(lambda: bool(desk.promises))
@@ -101,7 +111,9 @@ async def test_a_handler_may_take_longer_than_the_request(desk, serving, connect
         assert (await peer.response(1)).message == b"at last"
 
 
-async def test_the_first_message_of_a_stream_has_a_bounded_time(desk, serving, connected, mock_clock):
+async def test_the_first_message_of_a_stream_has_a_bounded_time(
+    desk: Any, serving: Any, connected: Any, mock_clock: Any
+) -> None:
     async with serving(desk, limits=Limits(body_seconds=30)) as server, connected(server) as peer:
         await peer.send(peer.head(1, "/t.T/Chat"))
         await peer.settle()
@@ -109,7 +121,9 @@ async def test_the_first_message_of_a_stream_has_a_bounded_time(desk, serving, c
         assert (await peer.response(1)).status is Status.DEADLINE_EXCEEDED
 
 
-async def test_a_begun_message_of_a_stream_has_a_bounded_time(desk, serving, connected, mock_clock):
+async def test_a_begun_message_of_a_stream_has_a_bounded_time(
+    desk: Any, serving: Any, connected: Any, mock_clock: Any
+) -> None:
     async with serving(desk, limits=Limits(body_seconds=30)) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Chat", "first", end=False)
         await peer.data(1, 1)
@@ -121,7 +135,9 @@ async def test_a_begun_message_of_a_stream_has_a_bounded_time(desk, serving, con
         assert (await peer.response(1)).status is Status.DEADLINE_EXCEEDED
 
 
-async def test_a_client_that_reads_nothing_is_cut_and_costs_a_bounded_buffer(desk, serving, connected, mock_clock):
+async def test_a_client_that_reads_nothing_is_cut_and_costs_a_bounded_buffer(
+    desk: Any, serving: Any, connected: Any, mock_clock: Any
+) -> None:
     desk.handlers["Big"] = lambda request, call: b"x" * 1_000_000
     limits = Limits(write_seconds=30, write_buffer_bytes=100_000)
     async with serving(desk, limits=limits) as server, connected(server, greet=False) as peer:
@@ -138,9 +154,12 @@ async def test_a_client_that_reads_nothing_is_cut_and_costs_a_bounded_buffer(des
         assert server.statistics().buffered_bytes == 0
 
 
-async def test_a_client_that_catches_up_gets_everything(desk, serving, connected):
+async def test_a_client_that_catches_up_gets_everything(desk: Any, serving: Any, connected: Any) -> None:
     desk.handlers["Big"] = lambda request, call: b"x" * 1_000_000
-    async with serving(desk, limits=Limits(write_buffer_bytes=100_000)) as server, connected(server, greet=False) as peer:
+    async with (
+        serving(desk, limits=Limits(write_buffer_bytes=100_000)) as server,
+        connected(server, greet=False) as peer,
+    ):
         await peer.greet({4: 2**31 - 1})
         await peer.write(b"\0\0\x04\x08\0\0\0\0\0" + (2**31 - 1 - 65_535).to_bytes(4, "big"))
         for stream_id in range(1, 40, 2):

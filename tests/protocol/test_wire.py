@@ -7,10 +7,11 @@ from typing import Any
 
 import betterproto2
 import pytest
-from flytower.protocol.decode import decode_untrusted
-from flytower.protocol.wire import DecodeError, read_varint_untrusted
 from hypothesis import given
 from hypothesis import strategies as st
+
+from flytower.protocol.decode import decode_untrusted
+from flytower.protocol.wire import DecodeError, read_varint_untrusted
 
 
 class Colour(betterproto2.Enum):
@@ -117,6 +118,12 @@ def test_a_varint_ends_where_its_encoding_ends(number: int, rest: bytes) -> None
     assert read_varint_untrusted(encoded + rest, 0, len(encoded) + len(rest)) == (number, len(encoded))
     with pytest.raises(DecodeError):
         read_varint_untrusted(encoded + rest, 0, len(encoded) - 1)
+
+
+def test_a_varint_keeps_its_low_64_bits() -> None:
+    assert read_varint_untrusted(b"\xff" * 9 + b"\x7f", 0, 10) == (2**64 - 1, 10)
+    with pytest.raises(DecodeError, match="longer than ten bytes"):
+        read_varint_untrusted(b"\xff" * 10 + b"\x01", 0, 11)
 
 
 def test_a_number_does_not_reach_beyond_the_field_that_it_is_in() -> None:

@@ -7,14 +7,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 import trio
 
 from flytower.runtime.backoff import Backoff
+from flytower.runtime.exits import leaves
 from flytower.runtime.spec import ChildSpec, Restart
 from flytower.runtime.system import open_system
 from flytower.runtime.tree import Node
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
     from contextlib import AbstractAsyncContextManager
 
     from flytower.runtime.context import Context
@@ -38,7 +41,7 @@ class Probe:
         try:
             await trio.sleep(self.start)
             if self.fails:
-                raise self.fails.pop(0)
+                raise self.fails.pop(0)  # noqa: TRY301 - the point of a probe
             context.ready()
             self.lab.note(f"{self.name} up")
             async with trio.open_nursery() as nursery:
@@ -46,10 +49,11 @@ class Probe:
                 await self.order.wait()
                 nursery.cancel_scope.cancel()
             if self.error is not None:
-                raise self.error
+                raise self.error  # noqa: TRY301 - the point of a probe
             await trio.sleep(self.stop)
-        except trio.Cancelled:
-            self.lab.note(f"{self.name} cancelled")
+        except BaseException as error:
+            if not any(leaves(error)):
+                self.lab.note(f"{self.name} cancelled")
             raise
         finally:
             self.lab.ends(self)
@@ -72,6 +76,7 @@ class Lab:
         self.times: list[float] = []
         self.living: dict[str, Probe] = {}  # one incarnation of a name at a time
         self.starts: Counter[str] = Counter()
+        self._noted = trio.Event()
 
     def probe(
         self,
@@ -115,13 +120,27 @@ class Lab:
     def note(self, what: str) -> None:
         self.log.append(what)
         self.times.append(trio.current_time())
+        self._noted.set()
 
     def only(self, *words: str) -> list[str]:
         """Return the entries that end with one of these words."""
         return [entry for entry in self.log if entry.split()[-1] in words]
 
+    async def until(self, what: str, times: int = 1) -> None:
+        """Wait until `what` was noted so many times."""
+        while self.log.count(what) < times:
+            self._noted = trio.Event()
+            await self._noted.wait()
+
     def when(self, what: str) -> list[float]:
         return [time for entry, time in zip(self.log, self.times, strict=True) if entry == what]
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What was logged; nothing is printed."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture

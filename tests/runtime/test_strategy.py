@@ -127,6 +127,13 @@ def test_one_for_all_takes_down_all_in_reverse_and_brings_all_back_in_order(data
     assert done == [("stop", 2), ("stop", 0), ("start", 0), ("start", 1), ("start", 2)]
 
 
+def test_one_for_all_comes_back_only_after_the_pause_of_the_one_that_failed() -> None:
+    table = [Row(), Row(Phase.PAUSED), Row()]
+    assert step(Strategy.ONE_FOR_ALL, table) == []
+    let_one_go_on(table, 1)
+    assert step(Strategy.ONE_FOR_ALL, table) == [("start", 0)]
+
+
 def test_a_child_that_is_not_wanted_holds_nobody_up() -> None:
     for strategy in Strategy:
         table = [Row(Phase.DOWN, wanted=False), Row()]

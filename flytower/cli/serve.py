@@ -1,0 +1,163 @@
+"""`flytower serve`: a server from its settings to its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import structlog
+import trio
+
+from flytower.actors.node import NodeConfig, open_node
+from flytower.cli.log_setup import configure_logs
+from flytower.cli.options import CommandOfSeveralValues, SeveralValues
+from flytower.cli.output import print_table
+from flytower.connectors.loading import load_entry_points, load_modules
+from flytower.connectors.registry import ConnectorRegistry
+from flytower.runtime.errors import SystemFailed
+from flytower.settings import FORMATS, LEVELS, Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from flytower.actors.node import Node
+
+log = structlog.get_logger(__name__)
+
+HURRY_SECONDS: Final = 5.0
+"""How long clean-up may take after a second signal: each part of it is bounded, this bounds their sum."""
+
+SIGNAL_BASE: Final = 128
+"""A process that a signal ended says so with 128 and the signal's number, by the shells' convention."""
+
+
+@click.command(cls=CommandOfSeveralValues)
+@click.option("--host", help="Address that gRPC listens on.  [127.0.0.1]")
+@click.option("--port", help="Port of gRPC; 0 picks one.  [8000]")
+@click.option("--metrics-host", help="Address of /metrics, the probes and the status page.  [127.0.0.1]")
+@click.option("--metrics-port", help='Port of the same; 0 picks one, "off" serves none.  [9090]')
+@click.option("--modules", cls=SeveralValues, multiple=True, metavar="MODULE...", help="Modules to import.")
+@click.option("--entry-points/--no-entry-points", default=None, help="Whether installed packages bring connectors.")
+@click.option("--grace", help="Seconds for calls in flight at shutdown.  [20]")
+@click.option("--log-level", metavar="|".join(LEVELS), help="[info]")
+@click.option("--log-format", metavar="|".join(FORMATS), help="[auto: console on a terminal]")
+@click.option("--config", type=click.Path(path_type=Path), help="A TOML file.  [FLYTOWER_CONFIG]")
+def serve(config: Path | None, **flags: Any) -> None:
+    """Serve the connectors that MODULES and installed packages register.
+
+    Prints one line on stdout when it is ready: `flytower ready grpc=HOST:PORT metrics=HOST:PORT`. SIGTERM and SIGINT
+    stop it in order: health turns NOT_SERVING, calls in flight finish within the grace, and it exits with 0.
+    External jobs go on. A second signal stops it at once.
+    """
+    flags["modules"] = flags["modules"] or None
+    try:
+        settings = load(flags, os.environ, config)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
+    configure_logs(settings.log_level, settings.log_format)
+    _load_connectors(settings)
+    sys.exit(trio.run(run_server, settings))
+
+
+def _load_connectors(settings: Settings) -> None:
+    """Load what brings connectors; a module that fails is named, and the others are served."""
+    sys.path.insert(0, str(Path.cwd()))  # where an author runs the server from, their modules are
+    failures = load_entry_points() if settings.entry_points else []
+    failures += load_modules(settings.modules)
+    agents = ConnectorRegistry.list_connectors()
+    rows = [
+        (
+            agent.name,
+            ", ".join(f"{category.name} ({category.version})" for category in agent.supported_task_categories),
+            "sync" if agent.is_sync else "async",
+        )
+        for agent in agents
+    ]
+    if rows and sys.stderr.isatty():
+        print_table(("Connector", "Task types (version)", "Kind"), rows, err=True)
+    else:
+        for name, types, kind in rows:
+            log.info("Serving a connector", name=name, task_types=types, kind=kind)
+    if not rows:
+        log.warning("There is no connector to serve; name modules that register some with --modules")
+    if failures and sys.stderr.isatty():
+        click.secho("\n".join(f"Not served: {failure}" for failure in failures), fg="red", err=True)
+
+
+async def run_server(settings: Settings) -> int:
+    """Run a server until a signal; return the exit code of the process."""
+    stopping = _Stopping()
+    code = 0
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                nursery.start_soon(stopping.listen, signals, nursery.cancel_scope)
+                async with open_node(_node_config(settings)) as node:
+                    _say_ready(node)
+                    await stopping.asked.wait()
+                    log.info("Stopping: calls in flight may finish", grace=settings.grace)
+                    await node.drain(settings.grace)
+            nursery.cancel_scope.cancel(reason="the server has stopped")
+    except* SystemFailed as failures:
+        for failure in failures.exceptions:
+            log.critical("The server failed", reason=str(failure))
+        code = 1
+    return stopping.code or code
+
+
+class _Stopping:
+    """The first signal asks, the second one insists."""
+
+    def __init__(self) -> None:
+        self.asked = trio.Event()
+        self.code = 0  # set by the second signal
+
+    async def listen(self, signals: AsyncIterator[int], server: trio.CancelScope) -> None:
+        async for number in signals:
+            if not self.asked.is_set():
+                log.info("A signal: stopping in order", signal=signal.Signals(number).name)
+                self.asked.set()
+                continue
+            self.code = SIGNAL_BASE + number
+            log.warning("A second signal: stopping at once", signal=signal.Signals(number).name)
+            # Nothing is lost by it: every intent is in the ledger before it is acted upon, and jobs run on their own.
+            _exit_later(HURRY_SECONDS, self.code)
+            server.cancel(reason="a second signal")
+            return
+
+
+def _exit_later(seconds: float, code: int) -> None:
+    """End the process after a time, whatever it is doing; from a thread, since the event loop may be blocked."""
+    timer = threading.Timer(seconds, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+
+
+def _node_config(settings: Settings) -> NodeConfig:
+    return NodeConfig(
+        registry=ConnectorRegistry.default,
+        host=settings.host,
+        port=settings.port,
+        metrics_host=settings.metrics_host,
+        metrics_port=settings.metrics_port,
+        grace=settings.grace,
+        limits=settings.limits,
+    )
+
+
+def _say_ready(node: Node) -> None:
+    """Print the one line that scripts wait for."""
+    metrics = format_address(node.metrics_address) if node.metrics_address is not None else "off"
+    click.echo(f"flytower ready grpc={format_address(node.address)} metrics={metrics}")
+    sys.stdout.flush()
+
+
+def format_address(address: tuple[str, int]) -> str:
+    """Return "host:port", with brackets around an IPv6 address."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

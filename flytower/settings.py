@@ -1,0 +1,365 @@
+"""What an operator can set, where it comes from, and what it may be.
+
+A setting is looked for in this order: a flag, the environment (`FLYTOWER_PORT`), a TOML file (`port = 8000`), its
+default. The limits of `flytower.protocol.limits` are settings too: `[limits]` in the file, `FLYTOWER_LIMITS_...` in the
+environment. Everything is read and checked before anything starts, and every problem is told at once. A key that
+nobody knows is refused, since it is a setting that its writer believes to be in force.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Mapping  # noqa: TC003 - the annotations are read at run time
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_type_hints
+
+from flytower.protocol.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+PREFIX: Final = "FLYTOWER_"
+"""How the environment's variables begin."""
+
+CONFIG_VARIABLE: Final = "FLYTOWER_CONFIG"
+"""The variable that names the TOML file when no flag does."""
+
+LIMITS: Final = "limits"
+"""The table of the file, and the part of the variables' names, that the limits have."""
+
+ELSEWHERE: Final = frozenset({CONFIG_VARIABLE, "FLYTOWER_ENDPOINT", "FLYTOWER_SHELL_ROOT"})
+"""Variables with our prefix that are read elsewhere: the file, the client commands' server, the shell connector."""
+
+DEFAULT: Final = "default"
+"""The origin of a setting that nobody has set."""
+
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_LINK: Final = re.compile(r"FLYTOWER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+_LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://")
+
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+
+FORMATS: Final = ("auto", "console", "json")
+
+MAX_PORT: Final = 65535
+
+MAX_GRACE: Final = 3600.0
+"""Seconds. Longer than that is a mistyped figure: no orchestrator waits so long."""
+
+
+class SettingsError(Exception):
+    """What an operator has set cannot be used. `problems` has a sentence for each thing that is wrong."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str | None]:
+    return lambda word: None if word in words else f"must be one of {', '.join(words)}"
+
+
+def _port(port: int | None) -> str | None:
+    return None if port is None or 0 <= port <= MAX_PORT else f"must be from 0 (any free one) to {MAX_PORT}"
+
+
+def _grace(seconds: float) -> str | None:
+    return None if 0 <= seconds <= MAX_GRACE else f"must be from 0 to {MAX_GRACE:.0f} seconds"
+
+
+def _name(text: str) -> str | None:
+    return None if text.strip() else "must not be empty"
+
+
+def _modules(names: tuple[str, ...]) -> str | None:
+    wrong = [name for name in names if not all(part.isidentifier() for part in name.split("."))]
+    return f"has what is no module name: {', '.join(wrong)} (write `package.module`, not a path)" if wrong else None
+
+
+def _setting(default: Any, doc: str, why: str, check: Callable[[Any], str | None] | None = None) -> Any:
+    return field(default=default, metadata={"doc": doc, "why": why, "check": check})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of a server. Build it with `load`; the attributes are what is in force.
+
+    Raises:
+        SettingsError: A value is not one that its setting may have.
+    """
+
+    host: str = _setting(
+        "127.0.0.1", "Address that gRPC listens on.", "The wire has no authentication: opening it is a decision.", _name
+    )
+    port: int = _setting(8000, "Port of gRPC; 0 picks one.", "The one that Flyte's charts connect to.", _port)
+    metrics_host: str = _setting(
+        "127.0.0.1", "Address of /metrics, the probes and the status page.", "As for host.", _name
+    )
+    metrics_port: int | None = _setting(
+        9090, 'Port of the same; 0 picks one, "off" serves none.', "Where flytekit's server has its metrics.", _port
+    )
+    modules: tuple[str, ...] = _setting(
+        (), "Modules to import, which register connectors.", "None: entry points are found without.", _modules
+    )
+    entry_points: bool = _setting(
+        True, "Whether installed packages may bring connectors.", "A plugin that is installed is meant to be served."
+    )
+    grace: float = _setting(
+        20.0, "Seconds that calls in flight get at shutdown.", "Kubernetes kills after 30; the tree needs some.", _grace
+    )
+    log_level: str = _setting(
+        "info", "Least severe event that is logged.", "A line for each event worth a look.", _one_of(LEVELS)
+    )
+    log_format: str = _setting(
+        "auto",
+        "How events are logged.",
+        "auto: console on a terminal, where a person reads, else json.",
+        _one_of(FORMATS),
+    )
+    limits: Limits = field(default_factory=Limits, metadata={"doc": "What a client may do.", "why": "See each."})
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Where each setting that is not a default came from, by dotted name: "port" -> "the flag --port"."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "origins", MappingProxyType(dict(self.origins)))
+        problems = [problem for key in catalogue() for problem in key.problems(self)]
+        if problems:
+            raise SettingsError(problems)
+
+    def origin(self, name: str) -> str:
+        """Return where a setting came from, "default" when nobody has set it."""
+        return self.origins.get(name, DEFAULT)
+
+    def value(self, name: str) -> Any:
+        """Return a setting by its dotted name."""
+        table, _, last = name.rpartition(".")
+        return getattr(self.limits if table else self, last)
+
+
+class Key(NamedTuple):
+    """One thing that can be set.
+
+    Args:
+        name: Its dotted name, "port" or "limits.max_calls".
+        kind: The type of its value.
+        default: Its default.
+        doc: What it is, in a sentence.
+        why: Why the default is what it is.
+        check: Says what is wrong with a value, if anything is.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    doc: str = ""
+    why: str = ""
+    check: Callable[[Any], str | None] | None = None
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return PREFIX + self.name.replace(".", "_").upper()
+
+    def problems(self, settings: Settings) -> Iterator[str]:
+        """Yield what is wrong with its value."""
+        value = settings.value(self.name)
+        wrong = self.check(value) if self.check is not None else None
+        if wrong:
+            yield f"{self.name} ({settings.origin(self.name)}) {wrong}, not {value!r}."
+
+
+@cache
+def catalogue() -> tuple[Key, ...]:
+    """Return all that can be set, in the order in which it is worth reading."""
+    hints, limit_hints = get_type_hints(Settings), get_type_hints(Limits)
+    own = [
+        Key(each.name, hints[each.name], each.default, **each.metadata)
+        for each in fields(Settings)
+        if each.name not in {LIMITS, "origins"}
+    ]
+    return (*own, *(Key(f"{LIMITS}.{each.name}", limit_hints[each.name], each.default) for each in fields(Limits)))
+
+
+class _Given(NamedTuple):
+    """A value that somebody has set, and where."""
+
+    value: Any
+    origin: str
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> Settings:
+    """Put the settings together.
+
+    Args:
+        flags: What the command line says, by name: text, or a value of the setting's type; None for what it leaves out.
+        environ: The environment.
+        config: The TOML file; otherwise the one that `FLYTOWER_CONFIG` names, if it does.
+
+    Raises:
+        SettingsError: Something cannot be used; it says everything that is wrong.
+    """
+    problems: list[str] = []
+    given: dict[str, _Given] = {}
+    named = environ.get(CONFIG_VARIABLE)
+    path = config or (Path(named) if named else None)
+    if path is not None:
+        given.update(_from_file(path, problems))
+    given.update(_from_environment(environ, problems))
+    given.update(_from_flags(flags, problems))
+    own = {name: each.value for name, each in given.items() if "." not in name}
+    own[LIMITS] = _limits({name: each for name, each in given.items() if "." in name}, problems)
+    try:
+        settings = Settings(**own, origins={name: each.origin for name, each in given.items()})
+    except SettingsError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _limits(given: Mapping[str, _Given], problems: list[str]) -> Limits:
+    """Try each alone, so that every wrong one is named; together they may still contradict each other."""
+    right: dict[str, Any] = {}
+    for name, (value, origin) in given.items():
+        own = name.partition(".")[2]
+        try:
+            Limits(**{own: value})
+            right[own] = value
+        except ValueError as error:
+            problems.append(f"{error} ({origin})")
+    try:
+        return Limits(**right)
+    except ValueError as error:
+        problems.append(str(error))
+        return Limits()
+
+
+def _from_flags(flags: Mapping[str, Any], problems: list[str]) -> Iterator[tuple[str, _Given]]:
+    kinds = {key.name: key.kind for key in catalogue()}
+    for name, value in flags.items():
+        if value is None:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        try:
+            typed = from_text(kinds[name], value) if isinstance(value, str) else value
+            yield name, _Given(typed, f"the flag {flag}")
+        except ValueError as error:
+            problems.append(f"{flag} {error}.")
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[str, _Given]]:
+    keys = {key.variable: key for key in catalogue()}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or variable in ELSEWHERE or is_service_link(variable, text):
+            continue
+        key = keys.get(variable)
+        if key is None:
+            problems.append(_unknown("environment variable", variable, [*keys, *ELSEWHERE], PREFIX))
+            continue
+        try:
+            yield key.name, _Given(from_text(key.kind, text), variable)
+        except ValueError as error:
+            problems.append(f"{variable} {error}.")
+
+
+def is_service_link(variable: str, text: str) -> bool:
+    """Whether Kubernetes has set this variable.
+
+    It gives every pod variables for each service of its namespace, named after the service. A service that is called
+    flytower must not keep its own pods from starting.
+    """
+    return bool(_LINK.fullmatch(variable) or (variable.endswith("_PORT") and _LINK_VALUE.match(text)))
+
+
+def _from_file(path: Path, problems: list[str]) -> Iterator[tuple[str, _Given]]:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problems.append(f"The configuration {path} cannot be read: {error}.")
+        return
+    limits = data.pop(LIMITS, {})
+    if not isinstance(limits, dict):
+        problems.append(f"{path}: limits must be a table, [limits].")
+        limits = {}
+    keys = {key.name: key for key in catalogue()}
+    for name, value in [*data.items(), *((f"{LIMITS}.{name}", value) for name, value in limits.items())]:
+        key = keys.get(name)
+        if key is None:
+            problems.append(f"{path}: " + _unknown("key", name, keys))
+            continue
+        try:
+            yield name, _Given(from_toml(key.kind, value), f"{name} in {path}")
+        except ValueError as error:
+            problems.append(f"{path}: {name} {error}.")
+
+
+def _unknown(what: str, name: str, known: Iterable[str], prefix: str = "") -> str:
+    nearest = difflib.get_close_matches(name.removeprefix(prefix), [each.removeprefix(prefix) for each in known], n=1)
+    advice = f"did you mean {prefix}{nearest[0]}?" if nearest else "see `flytower settings`."
+    return f"There is no {what} {name}; {advice}"
+
+
+# ---- values ---------------------------------------------------------------------------------------------------
+
+_TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
+OFF: Final = "off"
+"""How to say None, where there is something to switch off."""
+
+
+def from_text(kind: Any, text: str) -> Any:
+    """Read a value of a flag or a variable.
+
+    Raises:
+        ValueError: It is none of that type; the message goes on after the setting's name.
+    """
+    text = text.strip()
+    if kind is bool:
+        if text.lower() not in _TRUE | _FALSE:
+            raise ValueError(f"must be true or false, not {text!r}")
+        return text.lower() in _TRUE
+    if kind == tuple[str, ...]:
+        return tuple(text.replace(",", " ").split())
+    if kind == int | None and text.lower() == OFF:
+        return None
+    return text if kind is str else _number(kind, text)
+
+
+def _number(kind: Any, text: str) -> int | float:
+    try:
+        number = float(text) if kind is float else int(text)
+    except ValueError:
+        raise ValueError(f"must be {_described(kind)}, not {text!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"must be {_described(kind)}, not {text!r}")
+    return number
+
+
+def from_toml(kind: Any, value: object) -> Any:
+    """Take a value of the file.
+
+    Raises:
+        ValueError: As `from_text`.
+    """
+    if kind == int | None and value == OFF:
+        return None
+    if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return tuple(value)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if type(value) is (int if kind == int | None else kind):
+        return value
+    raise ValueError(f"must be {_described(kind)}, not {value!r}")
+
+
+def _described(kind: Any) -> str:
+    if kind == tuple[str, ...]:
+        return "a list of strings"
+    if kind == int | None:
+        return 'a whole number or "off"'
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[kind]

@@ -1,0 +1,349 @@
+"""What the calendar of timers promises."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flytower.runtime import timers as timers_module
+from flytower.runtime.testing import run_virtual
+from flytower.runtime.timers import NO_TIMER, TICK, Timers
+
+
+class Owner:
+    """Somebody with a timer, who writes down when it came due."""
+
+    def __init__(self, name: object, log: list[tuple[object, float]]) -> None:
+        self.name = name
+        self.log = log
+        self.timer = NO_TIMER
+        self.then: Any = None
+
+    def fire(self, now: float) -> None:
+        assert now == trio.current_time()
+        self.log.append((self.name, now))
+        if self.then is not None:
+            self.then()
+
+
+@pytest.fixture
+def log() -> list[tuple[object, float]]:
+    return []
+
+
+@pytest.fixture
+def timers() -> Timers:
+    return Timers()
+
+
+class Turns(trio.abc.Instrument):
+    """Counts the turns of the loop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def after_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize(("due", "fired"), [(4.0, 4.0), (0.07, 0.07), (1.001, 1.01), (1.0099, 1.01), (0.0, 0.0)])
+async def test_a_timer_comes_due_at_the_end_of_its_tick(timers, log, new_bench, autojump_clock, due, fired) -> None:
+    async with new_bench.running(timers):
+        timers.schedule(Owner("a", log), due)
+        await trio.sleep(10)
+    assert log == [("a", pytest.approx(fired, abs=1e-9))]
+
+
+async def test_timers_come_due_in_order_of_ticks_and_inside_a_tick_in_order_of_setting(
+    timers, log, new_bench, autojump_clock
+) -> None:
+    async with new_bench.running(timers):
+        for name, due in (("late", 2.0), ("b", 1.009), ("a", 1.001), ("first", 0.5)):
+            timers.schedule(Owner(name, log), due)
+        await trio.sleep(10)
+    assert [name for name, _ in log] == ["first", "b", "a", "late"]
+
+
+async def test_an_instant_in_the_past_is_due_at_once(timers, log, new_bench, autojump_clock) -> None:
+    async with new_bench.running(timers):
+        await trio.sleep(5)
+        timers.schedule(Owner("a", log), -3.0)
+        await trio.sleep(1)
+    assert log == [("a", 5.0)]
+
+
+async def test_a_cancelled_timer_does_not_come_due(timers, log, new_bench, autojump_clock) -> None:
+    owner = Owner("a", log)
+    async with new_bench.running(timers):
+        timers.schedule(owner, 1)
+        timers.schedule(Owner("b", log), 1)
+        timers.cancel(owner)
+        timers.cancel(owner)
+        assert timers.statistics().pending == 1
+        await trio.sleep(10)
+    assert log == [("b", 1.0)]
+
+
+async def test_setting_a_timer_again_replaces_it(timers, log, new_bench, autojump_clock) -> None:
+    owner = Owner("a", log)
+    async with new_bench.running(timers):
+        for due in (5, 1, 3, 3):
+            timers.schedule(owner, due)
+        assert timers.statistics().pending == 1
+        await trio.sleep(10)
+    assert log == [("a", 3.0)]
+
+
+async def test_an_earlier_timer_shortens_the_sleep_and_a_later_one_does_not(
+    timers, log, new_bench, autojump_clock
+) -> None:
+    async with new_bench.running(timers):
+        timers.schedule(Owner("b", log), 100)
+        await trio.sleep(1)
+        turns = timers.statistics().turns
+        timers.schedule(Owner("c", log), 200)
+        await trio.sleep(1)
+        assert timers.statistics().turns == turns
+        timers.schedule(Owner("a", log), 3)
+        await trio.sleep(300)
+    assert log == [("a", 3.0), ("b", 100.0), ("c", 200.0)]
+
+
+async def test_idle_timers_do_not_wake(timers, new_bench, autojump_clock) -> None:
+    async with new_bench.running(timers):
+        await trio.sleep(1)
+        turns = timers.statistics().turns
+        await trio.sleep(86_400)
+        assert timers.statistics().turns == turns
+
+
+async def test_timers_of_one_tick_wake_the_loop_once(timers, log, new_bench, autojump_clock) -> None:
+    async with new_bench.running(timers):
+        for number in range(40):
+            timers.schedule(Owner(number, log), 1 + number * TICK / 50)
+        turns = timers.statistics().turns
+        await trio.sleep(10)
+        assert timers.statistics().turns - turns <= 3  # the sleep that was shortened, tick 1.00, tick 1.01
+    assert len(log) == 40
+
+
+async def test_no_turn_of_the_loop_fires_more_than_a_batch_and_none_is_idle_until_all_are_fired(
+    log, new_bench, autojump_clock
+) -> None:
+    timers, turns = Timers(batch=50), Turns()
+    fired_in: dict[int, int] = {}
+
+    def count() -> None:
+        fired_in[turns.count] = fired_in.get(turns.count, 0) + 1
+
+    for number in range(20_000):
+        owner = Owner(number, log)
+        owner.then = count
+        timers.schedule(owner, 1)
+    trio.lowlevel.add_instrument(turns)
+    async with new_bench.running(timers):
+        await trio.sleep(2)
+    assert [name for name, _ in log] == list(range(20_000))
+    assert set(fired_in.values()) == {50}
+    assert max(fired_in) - min(fired_in) == 399
+    assert {time for _, time in log} == {1.0}
+
+
+async def test_an_owner_may_set_its_timer_again_for_now_without_starving_the_others(
+    log, new_bench, autojump_clock
+) -> None:
+    timers = Timers(batch=4)
+    busy, other = Owner("busy", log), Owner("other", log)
+    left = iter(range(10))
+
+    def again() -> None:
+        if next(left, None) is not None:
+            timers.schedule(busy, trio.current_time())
+
+    busy.then = again
+    async with new_bench.running(timers):
+        timers.schedule(busy, 1)
+        timers.schedule(other, 1)
+        await trio.sleep(1.5)
+    assert [name for name, _ in log].count("busy") == 11
+    assert [name for name, _ in log].index("other") < 4
+    assert timers.statistics().pending == 0
+
+
+async def test_a_timer_cancelled_by_one_of_its_own_tick_does_not_come_due(
+    timers, log, new_bench, autojump_clock
+) -> None:
+    first, second, third = (Owner(name, log) for name in "abc")
+    first.then = lambda: (timers.cancel(second), timers.schedule(third, 9))
+    async with new_bench.running(timers):
+        for owner in (first, second, third):
+            timers.schedule(owner, 1)
+        await trio.sleep(10)
+    assert log == [("a", 1.0), ("c", 9.0)]
+    assert timers.statistics().pending == 0
+
+
+async def test_a_timer_set_again_for_the_tick_that_is_being_fired_comes_due_once(
+    timers, log, new_bench, autojump_clock
+) -> None:
+    first, second = Owner("a", log), Owner("b", log)
+    first.then = lambda: (timers.schedule(second, 1.0), timers.cancel(second), timers.schedule(second, 1.0))
+    async with new_bench.running(timers):
+        timers.schedule(first, 1)
+        timers.schedule(second, 1)
+        await trio.sleep(10)
+    assert log == [("a", 1.0), ("b", 1.0)]
+    assert timers.statistics().pending == 0
+
+
+async def test_timers_set_before_the_start_come_due_after_it(timers, log, new_bench, autojump_clock) -> None:
+    timers.schedule(Owner("a", log), 1)
+    await trio.sleep(5)
+    assert log == []
+    async with new_bench.running(timers):
+        await trio.sleep(1)
+    assert log == [("a", 5.0)]
+
+
+async def test_timers_can_be_stopped_and_run_again_with_what_was_set(timers, log, new_bench, autojump_clock) -> None:
+    async with new_bench.running(timers):
+        timers.schedule(Owner("a", log), 10)
+    await trio.sleep(20)
+    assert log == []
+    async with new_bench.running(timers):
+        await trio.sleep(1)
+    assert log == [("a", 20.0)]
+
+
+@pytest.mark.parametrize("due", [math.nan, math.inf, -math.inf])
+async def test_an_instant_that_is_no_number_is_refused_and_leaves_the_timer_as_it_was(timers, log, due) -> None:
+    owner = Owner("a", log)
+    timers.schedule(owner, 1)
+    with pytest.raises(ValueError, match=r"give it an instant"):
+        timers.schedule(owner, due)
+    assert timers.statistics().pending == 1
+
+
+@pytest.mark.parametrize("options", [{"tick": 0}, {"tick": math.nan}, {"tick": -1}, {"batch": 0}])
+def test_a_tick_and_a_batch_must_be_positive(options) -> None:
+    with pytest.raises(ValueError, match="timers need"):
+        Timers(**options)
+
+
+async def test_an_alarm_calls_back_at_its_instant_unless_taken_back(timers, new_bench, autojump_clock) -> None:
+    calls: list[tuple[str, float]] = []
+    async with new_bench.running(timers):
+        timers.at(1, lambda: calls.append(("a", trio.current_time())))
+        alarm = timers.at(2, lambda: calls.append(("b", trio.current_time())))
+        late = timers.at(3, lambda: calls.append(("c", trio.current_time())))
+        alarm.cancel()
+        await trio.sleep(5)
+        late.cancel()
+    assert calls == [("a", 1.0), ("c", 3.0)]
+
+
+async def test_what_an_owner_raises_is_logged_and_the_others_come_due(
+    timers, log, new_bench, autojump_clock, logs
+) -> None:
+    async with new_bench.running(timers):
+        timers.at(1, lambda: 1 // 0)
+        timers.schedule(Owner("a", log), 1)
+        await trio.sleep(5)
+    assert log == [("a", 1.0)]
+    assert [(entry["event"], entry["owner"]) for entry in logs] == [("timer raised", "Alarm")]
+
+
+async def test_timers_that_run_cannot_be_run_again(timers, new_bench, autojump_clock) -> None:
+    async with new_bench.running(timers):
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(RuntimeError, match="run already"):
+            await timers.fire_for_ever()
+
+
+async def test_timers_are_seen_in_the_tree(timers, log, new_bench, autojump_clock) -> None:
+    timers.schedule(Owner("a", log), 100)
+    node = timers.inspect("/node/timers", 0.0)
+    assert (node.path, node.kind, node.state, node.mailbox, node.age) == ("/node/timers", "Timers", "stopped", 1, 0.0)
+    async with new_bench.running(timers):
+        await trio.sleep(3)
+        node = timers.inspect("/node/timers", trio.current_time())
+        assert (node.state, node.age) == ("sleeping", 3.0)
+        states: list[str] = []
+        timers.at(4, lambda: states.append(timers.inspect("", 4.0).state))
+        await trio.sleep(2)
+        assert states == ["firing"]
+
+
+async def test_ticks_of_cancelled_timers_do_not_pile_up(timers, log, monkeypatch) -> None:
+    monkeypatch.setattr(timers_module, "PRUNE_ABOVE", 10)
+    keeper = Owner("keeper", log)
+    timers.schedule(keeper, 5_000)
+    owner = Owner("a", log)
+    for second in range(1, 1_000):
+        timers.schedule(owner, second)
+        timers.cancel(owner)
+        assert timers.statistics().ticks <= 13
+    assert timers.statistics()[:2] == (1, timers.statistics().ticks)
+    assert timers._ticks[0] <= timers._ticks[-1]
+
+
+async def test_one_cancelled_timer_leaves_the_others_of_its_tick(timers, log, new_bench, autojump_clock) -> None:
+    owners = [Owner(number, log) for number in range(3)]
+    async with new_bench.running(timers):
+        for owner in owners:
+            timers.schedule(owner, 1)
+        timers.cancel(owners[1])
+        await trio.sleep(2)
+    assert [name for name, _ in log] == [0, 2]
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), st.integers(0, 5), st.integers(-20, 400)),
+        st.tuples(st.just("cancel"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("sleep"), st.just(0), st.integers(0, 200)),
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(operations=OPERATIONS, batch=st.integers(1, 5))
+def test_timers_come_due_exactly_as_a_sorted_list_says(operations, batch) -> None:
+    """Instants are in milliseconds; the model keeps (tick, order of setting) for each owner."""
+    log: list[tuple[object, float]] = []
+    expected: list[tuple[object, float]] = []
+    model: dict[int, tuple[int, int]] = {}
+
+    async def main() -> None:
+        timers = Timers(batch=batch)
+        owners = [Owner(number, log) for number in range(6)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(timers.fire_for_ever)
+            await trio.testing.wait_all_tasks_blocked()
+            now = 0
+            for order, (operation, number, milliseconds) in enumerate(operations):
+                if operation == "set":
+                    timers.schedule(owners[number], (now + milliseconds) / 1000)
+                    model[number] = (max(0, -(-(now + milliseconds) // 10)), order)
+                elif operation == "cancel":
+                    timers.cancel(owners[number])
+                    model.pop(number, None)
+                else:
+                    before, now = now, now + milliseconds
+                    for (tick, _), owner in sorted((entry, owner) for owner, entry in model.items()):
+                        if tick * 10 <= now:
+                            expected.append((owner, max(tick * 10, before)))
+                            del model[owner]
+                    await trio.sleep(now / 1000 - trio.current_time())
+                    await trio.testing.wait_all_tasks_blocked()
+                    assert timers.statistics().pending == len(model)
+            nursery.cancel_scope.cancel()
+
+    run_virtual(main)
+    assert [(owner, round(time * 1000)) for owner, time in log] == expected
