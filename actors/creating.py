@@ -186,13 +186,13 @@ def _try_later(task: Task, failure: Failure, now: float) -> Step:
 
 
 def _never_created(task: Task) -> Step:
-    """Deleted before there was a job."""
+    """Deleted before there was a job. Who asked for that is answered when it is durable."""
     effects = _refuse_all(task, deleted_meanwhile(task))
     resource = own_resource(Phase.ABORTED, "The task was deleted before its job was created.")
-    task, confirmed = confirm_deletes(task._replace(stage=Stage.DELETED, waiters=(), request=None, wish=True))
-    task, published = publish(task._replace(resource=resource), Phase.ABORTED, resource)
+    task = task._replace(stage=Stage.DELETED, resource=resource, waiters=(), request=None, retry_at=0.0, wish=True)
+    task, published = publish(task, Phase.ABORTED, resource)
     task, recorded = record(task)
-    return task, [*effects, *confirmed, *published, *recorded, Wake(task.policy.retention)]
+    return task, [*effects, *published, *recorded, Wake(task.policy.retention)]
 
 
 def _unknown(task: Task) -> Step:

@@ -34,6 +34,9 @@ PATIENCE = 1.5
 IDLE_SHARE = 0.5
 """An idle task is polled again when this share of its idle time has passed since the last poll: ever more rarely."""
 
+RESOLUTION = 0.010
+"""Seconds. Less is no pause: timers are that late anyway, and one of 1e-14 s ends before the clock has moved."""
+
 
 def longer(task: Task) -> float:
     """Return the next interval of a job that did not change."""
@@ -58,7 +61,8 @@ def pause(task: Task, now: float, demand: Demand) -> float:
     floor = task.policy.poll_maximum
     if idle >= task.policy.idle_after:
         floor = max(floor, IDLE_SHARE * idle)
-    return max(0.0, floor - since_poll)
+    left = floor - since_poll
+    return left if left > RESOLUTION else 0.0
 
 
 def next_poll(interval: float, now: float, demand: Demand) -> Wake:

@@ -75,9 +75,9 @@ class Bound:
         ConnectorContractError: The connector is not what the interface asks for.
     """
 
-    def __init__(self, connector: ConnectorBase) -> None:
-        self.connector = connector
+    def __init__(self, connector: AsyncConnectorBase | SyncConnectorBase) -> None:
         self.name, self.category = _check_identity(connector)
+        self.connector = connector
         self.is_sync = isinstance(connector, SyncConnectorBase)
         self.policy: Policy = connector.policy
         self.limiter = trio.CapacityLimiter(self.policy.thread_limit)
@@ -296,7 +296,7 @@ class Bound:
         return f"{method} of {self.name}"
 
 
-def _check_identity(connector: ConnectorBase) -> tuple[str, TaskCategory]:
+def _check_identity(connector: object) -> tuple[str, TaskCategory]:
     if not isinstance(connector, AsyncConnectorBase | SyncConnectorBase):
         raise ConnectorContractError(f"{connector!r} is no instance of AsyncConnectorBase or SyncConnectorBase")
     kind = type(connector).__name__

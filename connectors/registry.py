@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 from flytower.connectors.bound import Bound
-from flytower.connectors.errors import ConnectorContractError, FlyteConnectorNotFound
+from flytower.connectors.errors import FlyteConnectorNotFound
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.admin import Agent
 
 if TYPE_CHECKING:
+    from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
     from flytower.connectors.category import TaskCategory
 
 
@@ -52,10 +52,7 @@ class Registry:
         Raises:
             FlyteConnectorNotFound: There is none.
         """
-        connector = self.get_bound(task_type_name, task_type_version).connector
-        if not isinstance(connector, AsyncConnectorBase | SyncConnectorBase):
-            raise ConnectorContractError(f"{connector!r} is neither asynchronous nor synchronous")
-        return connector
+        return self.get_bound(task_type_name, task_type_version).connector
 
     def get_bound(self, task_type_name: str, task_type_version: int = 0) -> Bound:
         """Return the connector for a task type as the server calls it.

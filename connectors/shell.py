@@ -123,9 +123,9 @@ class ShellConnector(AsyncConnectorBase):
         if job.is_deleted():
             return _report(job, TaskExecution.ABORTED, "deleted", code)
         if code is None:
-            return _report(
-                job, TaskExecution.RETRYABLE_FAILED, "ended without an exit code: killed, or the machine restarted"
-            )
+            owner.signal(signal.SIGKILL)  # what the wrapper has left behind would run beside the retry
+            lost = "ended without an exit code: killed, or the machine restarted"
+            return _report(job, TaskExecution.RETRYABLE_FAILED, lost)
         phase = TaskExecution.FAILED if code else TaskExecution.SUCCEEDED
         return _report(job, phase, _failure(job, code) if code else "", code)
 

@@ -36,11 +36,7 @@ _job_identify() { _job_group=$3 _job_start=${20}; }
     _job_identify ${_job_stat##*) }
     printf '%s %s %s %s\n' "$_job_pid" "$_job_start" "$_job_group" "$_job_boot" \
         >"$_job_folder/owner.$_job_pid" || exit 1
-    if ! "$_job_ln" "$_job_folder/owner.$_job_pid" "$_job_folder/owner" 2>/dev/null; then
-        [ -e "$_job_folder/owner" ] && exit 0
-        echo "cannot create $_job_folder/owner" >&2
-        exit 1
-    fi
+    "$_job_ln" "$_job_folder/owner.$_job_pid" "$_job_folder/owner" || exit 1    # somebody else has it
     exec >>"$_job_folder/stdout" 2>/dev/null </dev/null    # no word of the wrapper among those of the command
     if [ -e "$_job_folder/deleted" ]; then
         _job_code=143  # as if SIGTERM had ended it

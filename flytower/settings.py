@@ -129,6 +129,8 @@ class Settings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "origins", MappingProxyType(dict(self.origins)))
         problems = [problem for key in catalogue() for problem in key.problems(self)]
+        if self.port and (self.host, self.port) == (self.metrics_host, self.metrics_port):
+            problems.append(f"port and metrics_port must differ, and both are {self.port}.")
         if problems:
             raise SettingsError(problems)
 

@@ -11,6 +11,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 import trio_asyncio
+from grpclib.client import Channel, Handler
+from grpclib.const import Cardinality
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.protocol import H2Protocol
+
 from flytower.protocol.generated.flyteidl.admin import (
     CreateTaskRequest,
     CreateTaskResponse,
@@ -42,11 +47,9 @@ from flytower.protocol.routes import (
     SYNC_AGENT_SERVICE,
 )
 from flytower.protocol.status import RpcError, Status
-from grpclib.client import Channel
-from grpclib.const import Cardinality
-from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 if TYPE_CHECKING:
+    from asyncio import BaseTransport
     from collections.abc import AsyncIterator, Iterable, Iterator
 
     from betterproto2 import Message
@@ -55,7 +58,98 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT: Final = 10.0
 """Seconds for one call: what Flyte's own clients give one."""
 
+FRAME_HEAD: Final = 9
+GOAWAY: Final = 0x7
+NO_ERROR: Final = bytes(4)
+MAX_STREAM: Final = 2**31 - 1
+"""RFC 9113, 4.1 and 6.8: a frame's head, and what a GOAWAY holds: the last stream, and an error code."""
+
 A = TypeVar("A", bound="Message")
+
+
+class Goaways:
+    """Takes a server's graceful GOAWAY frames out of what it sends.
+
+    They mean: no more calls on this connection, those under way go on. h2 and grpclib end everything at the first.
+    """
+
+    def __init__(self) -> None:
+        self.last_stream: int | None = None  # of the latest graceful GOAWAY
+        self._rest = bytearray()  # the beginning of a frame
+
+    def feed_untrusted(self, data: bytes) -> bytes:
+        """Take what has arrived, and return the complete frames in it that are not graceful GOAWAYs."""
+        self._rest += data
+        passed, start = bytearray(), 0
+        while (end := self._end_of_frame(start)) is not None:
+            frame = self._rest[start:end]
+            if frame[3] == GOAWAY and frame[13:17] == NO_ERROR:
+                self.last_stream = int.from_bytes(frame[9:13], "big") & MAX_STREAM
+            else:
+                passed += frame
+            start = end
+        del self._rest[:start]
+        return bytes(passed)
+
+    def _end_of_frame(self, start: int) -> int | None:
+        if len(self._rest) < start + FRAME_HEAD:
+            return None
+        end = start + FRAME_HEAD + int.from_bytes(self._rest[start : start + 3], "big")
+        return end if len(self._rest) >= end else None
+
+
+class _Protocol(H2Protocol):
+    """A connection that a server can end gracefully."""
+
+    def __init__(self, channel: _Channel) -> None:
+        super().__init__(Handler(), channel._config, channel._h2_config)  # noqa: SLF001 - as Channel itself does
+        self._channel = channel
+        self._goaways = Goaways()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the server takes no more calls here."""
+        return self._goaways.last_stream is not None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        self._channel.open_protocols.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._channel.open_protocols.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(self._goaways.feed_untrusted(data))
+        if self._goaways.last_stream is not None:
+            self._end_streams_after(self._goaways.last_stream)
+
+    def _end_streams_after(self, last: int) -> None:
+        """End the calls that crossed the GOAWAY: nobody has looked at them, and nobody will."""
+        for number, stream in list(self.processor.streams.items()):
+            if number > last:
+                stream.__terminated__("the server is shutting down")
+
+
+class _Channel(Channel):
+    """A channel that opens a new connection when the server has said that it leaves the old one."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(host, port)
+        self.open_protocols: set[_Protocol] = set()  # they enter and leave by themselves
+
+    def _protocol_factory(self) -> _Protocol:
+        return _Protocol(self)
+
+    @property
+    def _connected(self) -> bool:
+        return super()._connected and not cast("_Protocol", self._protocol).leaving
+
+    def close(self) -> None:
+        """Close all connections, those too that a server is leaving."""
+        for protocol in list(self.open_protocols):
+            protocol.processor.close()
+        super().close()
 
 
 class Client:
@@ -233,6 +327,6 @@ async def open_client(host: str, port: int) -> AsyncIterator[Client]:
     async with AsyncExitStack() as stack:
         if trio_asyncio.current_loop.get() is None:
             await stack.enter_async_context(open_event_loop())
-        channel = Channel(host, port)
+        channel = _Channel(host, port)
         stack.callback(channel.close)
         yield Client(channel, f"{host}:{port}")

@@ -16,7 +16,7 @@ from flytower.protocol.timers import Timers
 from flytower.protocol.unary import UnaryExchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from flytower.protocol.connection import ServerConnection
     from flytower.protocol.exchange import Exchange
@@ -60,7 +60,7 @@ class Dispatcher:
         finished: Callable[[Call, Status, float], None] | None,
     ) -> None:
         self.limits = limits
-        self.nursery = nursery
+        self._nursery = nursery
         self.timers = Timers()
         self.decoders = trio.CapacityLimiter(DECODER_THREADS)
         self.counters = Counters()
@@ -118,6 +118,10 @@ class Dispatcher:
 
     # What exchanges tell
 
+    def start(self, function: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Run a part of a call as a task of its own; whatever it fails with ends no other call."""
+        self._nursery.start_soon(_guarded, function, args)
+
     def hold(self, size: int) -> None:
         """Count request bytes that are kept.
 
@@ -156,6 +160,13 @@ class Dispatcher:
     def buffered_bytes(self) -> int:
         """The request bytes that are kept at the moment."""
         return self._buffered
+
+
+async def _guarded(function: Callable[..., Awaitable[None]], args: tuple[object, ...]) -> None:
+    try:
+        await function(*args)
+    except Exception:
+        log.exception("The task of a call failed")
 
 
 def _by_path(methods: Iterable[Method]) -> dict[str, Method]:

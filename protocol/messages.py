@@ -5,10 +5,16 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, TypeVar
 
+import structlog
+
+from flytower.protocol.decode import decode_untrusted
 from flytower.protocol.status import RpcError, Status
+from flytower.protocol.wire import DecodeError
 
 if TYPE_CHECKING:
     from betterproto2 import Message
+
+log = structlog.get_logger(__name__)
 
 M = TypeVar("M", bound="Message")
 
@@ -27,12 +33,17 @@ def parse_message_untrusted(message_type: type[M], data: bytes) -> M:
     """Decode a request.
 
     Raises:
-        RpcError: INVALID_ARGUMENT, whatever it was that the decoder stumbled over. The client's fault.
+        RpcError: INVALID_ARGUMENT: the bytes are no such message. The client's fault; so is whatever else the decoder
+            stumbles over, but that is logged.
     """
     try:
-        return message_type.parse(data)
+        return decode_untrusted(message_type, data)
+    except DecodeError as error:
+        name = message_type.__name__
+        raise RpcError(Status.INVALID_ARGUMENT, f"The request cannot be decoded as {name}: {error}.") from error
     except Exception as error:
         name, kind = message_type.__name__, type(error).__name__
+        log.exception("A request has made the decoder fail", message_type=name)
         raise RpcError(Status.INVALID_ARGUMENT, f"The request cannot be decoded as {name} ({kind}).") from error
 
 

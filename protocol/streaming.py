@@ -51,7 +51,7 @@ class StreamingExchange(Exchange):
     def start(self) -> None:
         """Start the handler; its client has a bounded time to send the first message."""
         self._set_timer(self.dispatcher.limits.body_seconds)
-        self.dispatcher.nursery.start_soon(self._run, name=f"call {self.call.method}")
+        self.dispatcher.start(self._run)
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the request; a message that has begun must be complete in a bounded time."""

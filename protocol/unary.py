@@ -80,7 +80,7 @@ class UnaryExchange(Exchange):
 
     def _decode(self, message: bytes) -> None:
         if len(message) > self.dispatcher.limits.inline_decode_bytes:
-            self.dispatcher.nursery.start_soon(self._decode_in_thread, message)
+            self.dispatcher.start(self._decode_in_thread, message)
             return
         self._release()
         try:
@@ -96,8 +96,8 @@ class UnaryExchange(Exchange):
                 parse_message_untrusted, self.method.request_type, message,
                 limiter=self.dispatcher.decoders, abandon_on_cancel=True,
             )  # fmt: skip
-        except RpcError as error:
-            self.stop(error)
+        except Exception as error:  # noqa: BLE001 - a refusal, or no thread to be had
+            self._fail(error)
             return
         finally:
             self._release()

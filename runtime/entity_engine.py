@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from flytower.runtime.entity import Call, CancelCall, End, Raised, Refuse, Reply, Sleep, Stopping, Wake
-from flytower.runtime.entity_record import WOKE, EntityRecord
+from flytower.runtime.entity_record import NO_CALLS, WOKE, EntityRecord
 from flytower.runtime.exits import NORMAL, Exit, crashed, stopped
 from flytower.runtime.host_errors import CallTagBusy, EntityGone, EntityLives, LaneFull, UnknownLane
 from flytower.runtime.intensity import RestartWindow
@@ -245,11 +245,11 @@ class EntityEngine(Generic[S]):
     def _abandon(self, record: EntityRecord[S], exit: Exit) -> None:  # noqa: A002
         """Let go of all that an incarnation holds and owes."""
         self._timers.cancel(record)
-        calls, record.calls = record.calls, None
-        for call in (calls or {}).values():
+        calls, record.calls = record.calls, NO_CALLS
+        for call in calls.values():
             call.lane.cancel(call)
         promises, record.promises = record.promises, None
-        for promise in promises or ():
+        for promise in list(promises or ()):  # each takes itself out
             self._guarded(record, promise.reject, EntityGone(record.key, exit))
 
     def _guarded(self, record: EntityRecord[S], tell: Callable[..., object], *facts: object) -> None:
@@ -273,10 +273,10 @@ class EntityEngine(Generic[S]):
         lane = self._lanes.get(effect.lane)
         if lane is None:
             raise UnknownLane(f"{self._name} has no lane {effect.lane!r}, only {sorted(self._lanes)}")
-        if record.calls is None:
-            record.calls = {}
-        elif effect.tag in record.calls:
+        if effect.tag in record.calls:
             raise CallTagBusy(f"entity {record.key!r} has a call {effect.tag!r} already; cancel it first")
+        if not record.calls:
+            record.calls = {}
         call = record.calls[effect.tag] = LaneCall(lane, record, effect)
         try:
             lane.submit(call)
@@ -285,7 +285,7 @@ class EntityEngine(Generic[S]):
             self._backlog.append((self._refused, record, (call, Raised(effect.tag, error)), None))
 
     def _cancel_call(self, record: EntityRecord[S], effect: CancelCall, now: float) -> None:  # noqa: ARG002
-        call = record.calls.get(effect.tag) if record.calls is not None else None
+        call = record.calls.get(effect.tag)
         if call is not None:
             record.forget_call(call)
             call.lane.cancel(call)

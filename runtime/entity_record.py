@@ -20,6 +20,9 @@ S = TypeVar("S")
 
 WOKE = Woke()
 
+NO_CALLS: dict[Hashable, LaneCall] = {}
+"""What the entities without a call share; whoever makes a call gives its entity a dict of its own."""
+
 
 class EntityRecord(Generic[S]):
     """One entity: its state, and what the host owes it or owes others for it. Only its engine changes it.
@@ -52,8 +55,8 @@ class EntityRecord(Generic[S]):
         self.queued = 0  # its messages in the engine's backlog
         self.restarts = 0
         self.window: RestartWindow | None = None  # once it has crashed
-        self.calls: dict[Hashable, LaneCall] | None = None  # by tag; each waits or runs
-        self.promises: set[Promise[Any]] | None = None  # what this incarnation has been asked and not answered
+        self.calls = NO_CALLS  # by tag; each waits or runs
+        self.promises: dict[Promise[Any], None] | None = None  # what this incarnation has not answered yet, in order
         self.monitors: list[Callable[[Hashable, Exit], object]] | None = None
 
     def fire(self, now: float) -> None:
@@ -67,17 +70,15 @@ class EntityRecord(Generic[S]):
 
     def forget_call(self, call: LaneCall) -> None:
         """Free the call's tag."""
-        calls = self.calls
-        if calls is not None:
-            del calls[call.call.tag]
-            if not calls:
-                self.calls = None
+        del self.calls[call.call.tag]
+        if not self.calls:
+            self.calls = NO_CALLS
 
     def owe(self, promise: Promise[Any]) -> None:
         """Remember a promise until it is settled."""
         if promise.done or promise.withdrawn:
             return
         if self.promises is None:
-            self.promises = set()
-        self.promises.add(promise)
-        promise.add_done_callback(self.promises.discard)
+            self.promises = {}
+        self.promises[promise] = None
+        promise.add_done_callback(self.promises.pop)

@@ -68,7 +68,7 @@ class Incarnation:
 
     def ready(self) -> None:
         """Say that start-up is over; see Context."""
-        if not self._ready:
+        if not self._ready and not self.over.is_set():
             self._ready = True
             if not self.stop_requested.is_set():
                 self._scope.deadline = float("inf")

@@ -155,7 +155,8 @@ class Lane:
         """Wait until no call runs or waits."""
         await trio.lowlevel.checkpoint()
         while self.busy:
-            self._empty = self._empty or trio.Event()
+            if self._empty is None:
+                self._empty = trio.Event()
             await self._empty.wait()
 
     def statistics(self) -> LaneStatistics:

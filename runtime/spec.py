@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flytower.runtime.context import Child
+    from flytower.runtime.exits import Exit
     from flytower.runtime.service import Service
 
 M = TypeVar("M")
@@ -31,6 +32,10 @@ class Restart(Enum):
     PERMANENT = "permanent"  # always
     TRANSIENT = "transient"  # when it crashed
     TEMPORARY = "temporary"  # never, and its supervisor forgets it
+
+    def after(self, exit: Exit) -> bool:  # noqa: A002 - OTP's word for it
+        """Say whether a child that ended so by itself is started again."""
+        return self is Restart.PERMANENT or (self is Restart.TRANSIENT and exit.crashed)
 
 
 @dataclass(frozen=True, eq=False)

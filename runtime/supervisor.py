@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,8 +12,9 @@ from flytower.runtime.errors import ActorDead, NameTaken, RestartIntensityExceed
 from flytower.runtime.exits import Exit, stopped
 from flytower.runtime.incarnation import Commons, Incarnation
 from flytower.runtime.intensity import Intensity, RestartWindow
+from flytower.runtime.slot import Slot
 from flytower.runtime.spec import ChildSpec, Restart
-from flytower.runtime.strategy import Phase, Row, Strategy, next_starts, next_stop, sharing
+from flytower.runtime.strategy import Phase, Strategy, next_starts, next_stop, sharing
 from flytower.runtime.tree import Node
 
 if TYPE_CHECKING:
@@ -27,30 +27,6 @@ log = structlog.get_logger(__name__)
 
 # Each child has 5 s, they stop one after the other, and Kubernetes kills a pod after 30 s: a little less than that.
 DEFAULT_BUDGET = 25.0
-
-
-@dataclass(slots=True, eq=False)
-class Slot(Row):
-    """A child of a supervisor through all its incarnations."""
-
-    spec: ChildSpec = field(kw_only=True)
-    path: str = field(kw_only=True)
-    kind: str = "Child"  # the class of the last incarnation
-    incarnation: Incarnation | None = None  # set exactly while one lives
-    pause: trio.CancelScope | None = None  # set exactly while PAUSED
-    attempt: int = 0  # restarts in a row without a long life between
-    starts: int = 0
-    readies: int = 0  # how many of the starts came as far as ready()
-    forget: bool = False  # whether nothing remains of it once it is down and not wanted
-    exit: Exit | None = None  # how the last incarnation ended
-
-    def inspect(self, now: float) -> Node:
-        """Describe the child, alive or not."""
-        restarts = max(0, self.starts - 1)
-        if self.incarnation is None or self.incarnation.child is None:
-            return Node(self.path, self.kind, self.phase.value, self.spec.address.pending, restarts)
-        node = self.incarnation.child.inspect(self.path, now)
-        return replace(node, restarts=restarts, age=now - self.incarnation.started_at)
 
 
 class Supervisor:
@@ -169,17 +145,14 @@ class Supervisor:
         # Under a context that is not ours it is the root of a system of its own.
         self._commons = context.commons if isinstance(context, Incarnation) else Commons(context.rng, context.new_id)
         self._window = RestartWindow(self._intensity)
-        try:
-            async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._watch_for_stop, context.stop_requested)
-                try:
-                    await self._supervise(context)
-                finally:
-                    self._close("its supervisor stops")
-                    await self._wait_for_all(context)
-                    self._nursery.cancel_scope.cancel(reason=f"{self._path} has ended")
-        finally:
-            self._forget_all()
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._watch_for_stop, context.stop_requested)
+            try:
+                await self._supervise(context)
+            finally:
+                self._close("its supervisor stops")
+                await self._wait_for_all(context)
+                self._nursery.cancel_scope.cancel(reason=f"{self._path} has ended")
         if self._failure is not None:
             raise self._failure
 
@@ -208,11 +181,11 @@ class Supervisor:
         with context.shielded(context.grace) as shield:
             await self._until(lambda: not any(slot.phase.lives for slot in self._slots.values()))
         if shield.cancelled_caught:
-            for slot in reversed(self._slots.values()):
-                if slot.incarnation is not None:
-                    log.warning("no time is left for an actor to stop", path=slot.path, budget=context.grace)
-                    self._commons.late.append(slot.path)
-                    slot.incarnation.cut()
+            left = [slot.incarnation for slot in self._slots.values() if slot.incarnation is not None]
+            for incarnation in reversed(left):
+                log.warning("no time is left for an actor to stop", path=incarnation.path, budget=context.grace)
+                self._commons.late.append(incarnation.path)
+                incarnation.cut()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -249,7 +222,7 @@ class Supervisor:
 
     def _fell(self, slot: Slot, exit: Exit, lived: float) -> None:  # noqa: A002 - OTP's word for it
         """Decide what follows from an end that nobody asked for."""
-        if not _restarts(slot.spec.restart, exit):
+        if not slot.spec.restart.after(exit):
             slot.wanted = False
         elif self._window.allow(trio.current_time()):
             slot.attempt = self._backoff.attempt(slot.attempt, lived)
@@ -353,14 +326,3 @@ class Supervisor:
     def _forget(self, slot: Slot) -> None:
         self._commons.names.remove(slot.path)
         del self._slots[slot.spec.name]
-
-    def _forget_all(self) -> None:
-        """End a run: what never started is closed too, so that nobody waits for it."""
-        self._close("its supervisor has ended")
-        for slot in list(self._slots.values()):
-            self._forget(slot)
-        self._changed.unpark_all()
-
-
-def _restarts(restart: Restart, exit: Exit) -> bool:  # noqa: A002 - OTP's word for it
-    return restart is Restart.PERMANENT or (restart is Restart.TRANSIENT and exit.crashed)

@@ -154,7 +154,8 @@ async def open_system(
 
     However the block ends (also by Ctrl-C, a cancellation from outside, an error), the children are stopped in reverse
     order inside the budget, and when the `async with` is over nothing of them runs. Trio delivers Ctrl-C to the main
-    task, never to an actor: a program whose main task opened the system stops in order.
+    task, never to an actor: a program whose main task opened the system stops in order. (So Ctrl-C cannot interrupt an
+    actor that never waits; SIGTERM or SIGQUIT can.)
 
     Args:
         children: What the root supervisor runs.

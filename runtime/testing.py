@@ -91,9 +91,10 @@ class Driver:
 
     async def _serve(self) -> None:
         async with trio.open_nursery() as self.nursery:
-            outcome = None
-            while (operation := self._parent.switch(outcome)) is not None:
+            operation = self._parent.switch(None)
+            while operation is not None:
                 outcome = await _outcome(operation)
+                operation = self._parent.switch(outcome)
             self.nursery.cancel_scope.cancel(reason="the driver is closed")
 
 

@@ -8,30 +8,34 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
 import trio
 
+from flytower.cli.session import INTERRUPTED
 from flytower.protocol.client import Client, open_client
 from flytower.protocol.codec import dict_to_struct
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import Identifier, TaskTemplate
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+from flytower.protocol.status import RpcError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from rich.table import Table
 
 START_SECONDS = 60.0
 """How long the server may take to start: its very first start compiles every module."""
 
-LIMIT_SECONDS = 60.0
-"""How long the jobs may take, all together; they need about six seconds."""
+LIMIT_SECONDS = 25.0
+"""How long the jobs may take, all together; they need about four seconds."""
+
+CLEANUP_SECONDS = 5.0
+"""How long the deletion of what still runs may take, when the demo is interrupted: jobs outlive their server."""
 
 READ_SECONDS = 0.25
 """Seconds between two looks at the jobs: a person does not see more."""
@@ -84,7 +88,13 @@ def _jobs() -> list[Job]:
 @click.command()
 def demo() -> None:
     """Start a server, push a dozen real jobs through it over gRPC, watch them, delete one, and stop cleanly."""
-    sys.exit(trio.run(_main))
+    code = 1
+    try:
+        code = trio.run(_main)
+    except* KeyboardInterrupt:
+        click.echo("Interrupted: the jobs are deleted, the server is stopped.", err=True)
+        code = INTERRUPTED
+    sys.exit(code)
 
 
 async def _main() -> int:
@@ -94,9 +104,12 @@ async def _main() -> int:
             host, _, port = endpoint.rpartition(":")
             click.echo(f"A server runs (process {process.pid}): gRPC on {endpoint}, status page on http://{metrics}/")
             async with open_client(host, int(port)) as client:
-                with trio.fail_after(LIMIT_SECONDS):
-                    webhook = await _call_webhook(client, metrics)
-                    await _watch(client, jobs)
+                try:
+                    with trio.fail_after(LIMIT_SECONDS):
+                        webhook = await _call_webhook(client, metrics)
+                        await _watch(client, jobs)
+                finally:
+                    await _delete_all(client, [job for job in jobs if job.meta and not job.over])
         click.echo(_summary(jobs, webhook))
         code = process.returncode
         click.echo(f"SIGTERM: the server stopped in order, exit code {code}.")
@@ -110,18 +123,12 @@ async def _server(folder: str) -> AsyncIterator[tuple[str, str, trio.Process]]:
     """Run `flytower serve` in a process of its own; it is told to stop when the block ends, and is waited for."""
     command = [
         sys.executable,
-        "-m",
-        "flytower",
-        "serve",
-        "--port",
-        "0",
-        "--metrics-port",
-        "0",
-        "--log-level",
-        "warning",
+        *["-m", "flytower", "serve", "--port", "0", "--metrics-port", "0", "--log-level", "warning"],
     ]
-    environment = {**os.environ, "FLYTOWER_SHELL_ROOT": folder}
-    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, env=environment)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLYTOWER_")}
+    environment = {**inherited, "FLYTOWER_SHELL_ROOT": folder, "FLYTOWER_LOG_LEVEL": "warning"}
+    # A session of its own: Ctrl-C is then the demo's alone, which needs the server to clean up.
+    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, env=environment, start_new_session=True)
     try:
         with trio.fail_after(START_SECONDS):
             ready = await _ready_line(process)
@@ -161,7 +168,7 @@ async def _watch(client: Client, jobs: Sequence[Job]) -> None:
                 delete_at = float("inf")
                 for job in jobs:
                     if job.deleted_half_way:
-                        await client.delete_task(admin.DeleteTaskRequest(task_category=SHELL, resource_meta=job.meta))
+                        await _delete(client, job)
                         shown.say(f"deleted: the job that {job.label}")
             shown.update()
             await trio.sleep(READ_SECONDS)
@@ -171,6 +178,17 @@ async def _create(client: Client, job: Job, number: int) -> None:
     template = TaskTemplate(id=Identifier(name=job.label), type=SHELL.name, custom=dict_to_struct(dict(job.custom)))
     request = admin.CreateTaskRequest(template=template, output_prefix=f"demo/{number}/0")
     job.meta = (await client.create_task(request)).resource_meta
+
+
+async def _delete(client: Client, job: Job) -> None:
+    await client.delete_task(admin.DeleteTaskRequest(task_category=SHELL, resource_meta=job.meta))
+
+
+async def _delete_all(client: Client, jobs: Sequence[Job]) -> None:
+    with trio.move_on_after(CLEANUP_SECONDS, shield=True):  # shielded: Ctrl-C is when it is needed
+        for job in jobs:
+            with suppress(RpcError):  # the first error is the one to tell
+                await _delete(client, job)
 
 
 async def _read(client: Client, job: Job) -> None:

@@ -37,7 +37,9 @@ def configure_logs(level: str, form: str) -> None:
 
 
 def _console() -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    # structlog's default shows the local variables of each frame: among them are the secrets of tasks.
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
 
 
 def _json() -> list[Processor]:

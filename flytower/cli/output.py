@@ -93,7 +93,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, err: b
     """Print a table: drawn on a terminal, in plain aligned columns elsewhere."""
     stream = sys.stderr if err else sys.stdout
     if stream.isatty():
-        from rich.console import Console  # noqa: PLC0415 - 100 ms that only who looks at a table should pay
+        from rich.console import Console  # noqa: PLC0415 - only who looks at a table should pay for it
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 

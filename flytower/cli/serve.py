@@ -19,6 +19,7 @@ from flytower.cli.options import CommandOfSeveralValues, SeveralValues
 from flytower.cli.output import print_table
 from flytower.connectors.loading import load_entry_points, load_modules
 from flytower.connectors.registry import ConnectorRegistry
+from flytower.protocol.status import leaves
 from flytower.runtime.errors import SystemFailed
 from flytower.settings import FORMATS, LEVELS, Settings, SettingsError, load
 
@@ -91,6 +92,11 @@ def _load_connectors(settings: Settings) -> None:
 
 async def run_server(settings: Settings) -> int:
     """Run a server until a signal; return the exit code of the process."""
+    try:
+        await _check_addresses(settings)
+    except OSError as error:
+        log.critical("The server cannot start", reason=str(error))
+        return 1
     stopping = _Stopping()
     code = 0
     try:
@@ -104,10 +110,27 @@ async def run_server(settings: Settings) -> int:
                     await node.drain(settings.grace)
             nursery.cancel_scope.cancel(reason="the server has stopped")
     except* SystemFailed as failures:
-        for failure in failures.exceptions:
+        for failure in leaves(failures):
             log.critical("The server failed", reason=str(failure))
         code = 1
     return stopping.code or code
+
+
+async def _check_addresses(settings: Settings) -> None:
+    """Find out at once what the supervisors would retry for seconds: that an address cannot be listened on.
+
+    Raises:
+        OSError: One cannot.
+    """
+    for host, port in ((settings.host, settings.port), (settings.metrics_host, settings.metrics_port)):
+        if port is None:
+            continue
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host)
+        except OSError as error:
+            raise OSError(f"{format_address((host, port))} cannot be listened on: {error.strerror or error}") from error
+        for listener in listeners:
+            await listener.aclose()
 
 
 class _Stopping:

@@ -227,6 +227,30 @@ async def test_a_cancelled_reader_closes_them_and_waits_for_no_one_that_hangs(
     assert closed == [started + 12]
 
 
+@pytest.mark.parametrize(("seconds", "closed_after"), [(2, 2), (1000, 5)])
+async def test_a_generator_between_two_lines_is_closed_though_its_reader_was_cancelled(
+    autojump_clock: trio.testing.MockClock, seconds: float, closed_after: float
+) -> None:
+    """Its clean-up may wait, for as long as it is bearable."""
+    closed: list[float] = []
+
+    async def method(self: Any, resource_meta: Any) -> AsyncIterator[str]:
+        try:
+            yield "x"
+        finally:
+            try:
+                await trio.sleep(seconds)
+            finally:
+                closed.append(trio.current_time())
+
+    started = trio.current_time()
+    with trio.move_on_after(10):
+        async with aclosing(connector(method).logs(META)) as stream:
+            await anext(stream)
+            await trio.sleep_forever()
+    assert closed == [started + 10 + closed_after]
+
+
 async def test_an_error_half_way_arrives_after_the_lines_before_it() -> None:
     def method(self: Any, resource_meta: Any) -> Iterator[str]:
         yield "a"
@@ -256,6 +280,15 @@ async def test_a_generator_that_fails_to_close_harms_nobody() -> None:
 
     async with aclosing(connector(method).logs(META)) as stream:
         assert lines_of([await anext(stream)]) == ["a"]
+
+
+async def test_a_generator_may_say_so_too() -> None:
+    async def method(self: Any, resource_meta: Any) -> AsyncIterator[str]:
+        raise ConnectorMethodNotImplemented("not today")
+        yield ""
+
+    with pytest.raises(ConnectorMethodNotImplemented, match="not today"):
+        await read(connector(method))
 
 
 async def test_flytekits_way_of_having_no_logs_is_understood() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import json
+from collections.abc import Iterable  # noqa: TC003 - resolved when metadata is decoded
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Optional
@@ -80,6 +81,20 @@ class FrozenChild(Decorated):
 class Foreign(ResourceMeta):
     job_id: str
     thing: Unknown
+
+
+@dataclass
+class Even:
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number % 2:
+            raise RuntimeError("it is odd")
+
+
+class Nested(ResourceMeta):
+    even: Even
+    words: Iterable[str]
 
 
 class Checked(ResourceMeta):
@@ -304,6 +319,12 @@ def test_an_int_is_a_number_too() -> None:
 def test_bytes_that_are_no_strict_json_object_raise_one_kind_of_error(data: bytes) -> None:
     with pytest.raises(ResourceMetaError):
         Plain.decode(data)
+
+
+def test_the_check_of_a_nested_dataclass_is_one_of_the_field() -> None:
+    assert Nested.decode(b'{"even":{"number":2},"words":["a"]}').even == Even(2)
+    with pytest.raises(ResourceMetaError, match="field even: is no Even: it is odd"):
+        Nested.decode(b'{"even":{"number":1},"words":["a"]}')
 
 
 def test_what_the_authors_own_check_raises_is_the_same_kind_of_error() -> None:

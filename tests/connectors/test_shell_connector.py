@@ -304,6 +304,16 @@ async def test_a_job_that_is_killed_with_its_wrapper_is_retryable(shell: Any) ->
     assert resource.outputs is None
 
 
+async def test_what_a_killed_wrapper_leaves_behind_does_not_run_beside_the_retry(shell: Any) -> None:
+    meta = await shell.create(RESISTING)
+    await shell.printed(meta, "ready")
+    owner = shell.folder(meta).owner()
+    os.kill(owner.pid, signal.SIGKILL)
+    assert (await shell.end_of(meta)).phase is TaskExecution.RETRYABLE_FAILED
+    while owner.members():  # noqa: ASYNC110 - a real process, which tells nothing unasked
+        await trio.sleep(0.01)
+
+
 async def test_a_job_of_an_earlier_boot_is_dead_whatever_has_its_number_now(shell: Any) -> None:
     meta = await shell.create("sleep 60")
     folder = shell.folder(meta)
@@ -497,6 +507,26 @@ async def test_a_job_id_that_is_none_touches_no_file(shell: Any, job_id: str) ->
 async def test_a_job_of_another_machine_is_not_found(shell: Any) -> None:
     with pytest.raises(JobNotFound):
         await shell.bound.get(b'{"job_id":"%032d"}' % 7)
+
+
+async def test_a_root_that_cannot_be_made_is_an_error_that_says_what_to_set(shell: Any) -> None:
+    shell.root.write_text("a file")
+    with pytest.raises(ConnectorError, match="FLYTOWER_SHELL_ROOT"):
+        await shell.create("true")
+
+
+async def test_a_folder_that_nobody_claimed_is_a_job_that_was_never_started(shell: Any) -> None:
+    meta = await shell.create("true")
+    await shell.end_of(meta)
+    (shell.folder(meta).path / "owner").unlink()
+    with pytest.raises(JobNotFound, match="never started"):
+        await shell.bound.get(meta)
+
+
+async def test_a_server_without_its_tools_says_which_one(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConnectorError, match="`ln` is not on the PATH"):
+        await shell.create("true")
 
 
 async def test_a_root_that_others_can_write_to_is_refused(shell: Any) -> None:

@@ -17,7 +17,7 @@ def example(restored_registry: None) -> ModuleType:
     """Return the example as a module. It is kept as a text, so that no tool ever puts it in order."""
     path = Path(__file__).with_name("spec_example.txt")
     module = ModuleType("spec_example")
-    exec(compile(path.read_text(), path, "exec"), vars(module))  # noqa: S102 - our own file
+    exec(compile(path.read_text(), path, "exec", dont_inherit=True), vars(module))  # noqa: S102 - our own file
     return module
 
 

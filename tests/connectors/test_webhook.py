@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import logging
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from flytower.connectors import Bound, InvalidRequest, TaskExecution, TaskTempla
 from flytower.connectors.webhook import RESPONSE_LIMIT, WebhookConnector
 from flytower.connectors.webhook_request import TIMEOUT_LIMIT, request_of
 from flytower.protocol.codec import dict_to_struct
-from flytower.protocol.generated.flyteidl.core import LiteralMap
+from flytower.protocol.generated.flyteidl.core import Literal, LiteralMap
 from flytower.protocol.literals import File, from_literal_map, to_literal_map
 
 if TYPE_CHECKING:
@@ -190,6 +191,31 @@ async def test_inputs_fill_the_placeholders_everywhere(server: HttpServer) -> No
     }
 
 
+async def test_inputs_of_every_type_become_text(server: HttpServer) -> None:
+    inputs = {
+        "when": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        "lasts": dt.timedelta(seconds=90),
+        "raw": b"ab",
+        "many": [File("s3://b/k")],
+        "none": None,
+    }
+    await call(inputs, url=server.url, data={name: f"{{inputs.{name}}}" for name in inputs})
+    assert json.loads(server.received[0].body) == {
+        "when": "2026-01-02T00:00:00+00:00",
+        "lasts": 90.0,
+        "raw": "ab",
+        "many": ["s3://b/k"],
+        "none": None,
+    }
+
+
+async def test_an_input_that_cannot_be_read_fails_the_task(server: HttpServer) -> None:
+    template = TaskTemplate(custom=dict_to_struct({"url": server.url}))
+    broken = LiteralMap(literals={"x": Literal()})
+    resource = await Bound(WebhookConnector()).do(template, "", broken)
+    assert resource.message.startswith("an input cannot be read: x")
+
+
 async def test_an_input_that_is_not_there_fails_the_task_without_a_request(server: HttpServer) -> None:
     resource = await call({"a": SECRET}, url=server.url + "/{inputs.b}")
     assert resource.phase is TaskExecution.FAILED
@@ -236,6 +262,22 @@ async def test_a_response_up_to_the_limit_is_taken_and_a_longer_one_is_not(serve
         TaskExecution.FAILED,
         f"Webhook failed: the response is longer than {RESPONSE_LIMIT} bytes",
     )
+
+
+async def test_a_response_without_end_is_left_at_the_limit() -> None:
+    async def talk(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
+        with contextlib.suppress(trio.BrokenResourceError):
+            while True:
+                await stream.send_all(b"x" * 65536)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, talk, listeners)
+        resource = await call(url=f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}", timeout_sec=20)
+        nursery.cancel_scope.cancel()
+    assert "the response is longer than" in resource.message
 
 
 async def test_a_compressed_bomb_is_not_unpacked(server: HttpServer) -> None:

@@ -141,6 +141,15 @@ class TestRefusals:
     def test_a_path_is_no_module(self, name: str) -> None:
         assert "module name" in problems({"modules": (name,)}, {})
 
+    def test_two_servers_cannot_have_one_port(self) -> None:
+        assert "must differ" in problems({"port": 9090}, {})
+        assert load({"port": 0, "metrics_port": 0}, {}).port == 0
+        assert load({"port": 9090, "metrics_host": "127.0.0.2"}, {}).port == 9090
+
+    def test_a_flag_is_read_like_a_variable(self) -> None:
+        assert load({"metrics_port": "off"}, {}).metrics_port is None
+        assert problems({"port": "x"}, {}) == "--port must be a whole number, not 'x'."
+
     def test_settings_made_by_hand_are_checked_as_well(self) -> None:
         with pytest.raises(SettingsError, match="port"):
             Settings(port=-1)

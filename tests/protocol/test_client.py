@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from hyperframe.frame import GoAwayFrame, HeadersFrame, PingFrame, SettingsFrame
+from hypothesis import given
+from hypothesis import strategies as st
+
 from flytower.protocol.calls import Call, Stream, Streaming, Unary
-from flytower.protocol.client import Client, open_client
+from flytower.protocol.client import Client, Goaways, open_client
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.grpc.health.v1 import HealthCheckResponseServingStatus as Serving
 from flytower.protocol.health import Health
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from betterproto2 import Message
+
     from flytower.protocol.calls import Method
 
 REFUSE, FOLLOW = "refuse", "follow"  # log tokens that the server below knows
@@ -54,6 +59,7 @@ class Connectors:
     deadlines: list[float | None] = field(default_factory=list)
     followers: list[str] = field(default_factory=list)
     left: trio.Event = field(default_factory=trio.Event)
+    go: trio.Event = field(default_factory=trio.Event)
 
     def methods(self) -> list[Method]:
         asynchronous, metadata = f"/{ASYNC_AGENT_SERVICE}", f"/{AGENT_METADATA_SERVICE}"
@@ -86,7 +92,7 @@ class Connectors:
             if request.token == REFUSE:
                 raise RpcError(Status.INVALID_ARGUMENT, "This token is not mine.")
             if request.token == FOLLOW:
-                await trio.sleep_forever()
+                await self.go.wait()
         finally:
             self.left.set()
 
@@ -102,6 +108,15 @@ class Connectors:
 
     def agents(self, _request: admin.ListAgentsRequest, _call: Call) -> admin.ListAgentsResponse:
         return admin.ListAgentsResponse(agents=[admin.Agent(name="one"), admin.Agent(name="two")])
+
+
+def frame_types(received: bytes) -> list[int]:
+    """The types of the complete frames that a client has sent."""
+    types, start = [], len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    while len(received) >= (end := start + 9 + int.from_bytes(received[start : start + 3], "big")):
+        types += received[start + 3 : start + 4]
+        start = end
+    return types
 
 
 @asynccontextmanager
@@ -230,6 +245,62 @@ class TestFailures:
             async with open_server(Connectors().methods(), port=address[1]):
                 assert len((await client.list_agents()).agents) == 2
             await client_manager.__aexit__(None, None, None)
+
+
+class TestGoaway:
+    """A server that stops in good order."""
+
+    async def test_a_call_under_way_finishes_and_the_next_one_goes_to_the_new_server(self) -> None:
+        connectors = Connectors()
+        request = admin.GetTaskLogsRequest(lines=1, token=FOLLOW)
+        async with (
+            talking(connectors) as (client, server),
+            trio.open_nursery() as nursery,
+            client.get_task_logs(request) as pages,
+        ):
+            await anext(pages)
+            nursery.start_soon(server.drain, 50)
+            with pytest.raises(RpcError, match="UNAVAILABLE"):  # noqa: PT012 - one of them raises
+                while True:  # it takes calls until the client has seen the GOAWAY
+                    await client.list_agents()
+            async with open_server(Connectors().methods(), port=server.address[1]) as successor:
+                assert len((await client.list_agents()).agents) == 2
+                assert successor.statistics().calls_total == 1
+                connectors.go.set()
+                assert [page.body async for page in pages] == []
+
+    @given(st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=40))), st.lists(st.integers(1, 30)))
+    def test_frames_pass_unchanged_however_they_arrive(self, frames: list[tuple[int, bytes]], cuts: list[int]) -> None:
+        frames = [(kind, body if kind != 7 else bytes(4) + b"\0\0\0\x02" + body) for kind, body in frames]
+        data = b"".join(len(body).to_bytes(3, "big") + bytes([kind, 0, 0, 0, 0, 1]) + body for kind, body in frames)
+        goaways, passed, position = Goaways(), b"", 0
+        for cut in [*cuts, len(data)]:
+            passed += goaways.feed_untrusted(data[position : position + cut])
+            position += cut
+        assert passed == data
+        assert goaways.last_stream is None
+
+    def test_a_graceful_goaway_is_taken_out(self) -> None:
+        goaways = Goaways()
+        ping = PingFrame(0, b"12345678").serialize()
+        assert goaways.feed_untrusted(ping + GoAwayFrame(0, last_stream_id=7).serialize() + ping) == ping + ping
+        assert goaways.last_stream == 7
+
+    async def test_a_call_that_crossed_the_goaway_is_unavailable(self) -> None:
+        async def leave(stream: trio.SocketStream) -> None:
+            received = bytearray()
+            while HeadersFrame.type not in frame_types(received):
+                received += await stream.receive_some()
+            await stream.send_all(SettingsFrame(0).serialize() + GoAwayFrame(0, last_stream_id=0).serialize())
+            await trio.sleep_forever()
+
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(trio.serve_tcp, leave, 0, host="127.0.0.1"))
+            async with open_client("127.0.0.1", listeners[0].socket.getsockname()[1]) as client:
+                with pytest.raises(RpcError, match="shutting down") as caught:
+                    await client.list_agents()
+            nursery.cancel_scope.cancel()
+        assert caught.value.status is Status.UNAVAILABLE
 
 
 class TestCancellation:

@@ -8,6 +8,7 @@ import outcome
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from flytower.protocol.generated.grpc.health.v1 import HealthCheckRequest
 from flytower.protocol.messages import MessageReader, framed, parse_message_untrusted
@@ -63,11 +64,11 @@ def test_any_request_bytes_decode_or_raise_one_kind_of_error(data: Any) -> None:
         assert isinstance(result.value, HealthCheckRequest)
 
 
-def test_a_decoder_that_runs_out_of_stack_is_the_clients_fault() -> None:
-    class Deep:
-        @staticmethod
-        def parse(data: Any) -> None:
-            raise RecursionError
+def test_whatever_else_the_decoder_stumbles_over_is_refused_too_and_logged() -> None:
+    class NotGenerated:
+        """It has no fields that a decoder could look for."""
 
-    with pytest.raises(RpcError, match="RecursionError"):
-        parse_message_untrusted(cast("Any", Deep), b"")
+    with capture_logs() as logs, pytest.raises(RpcError, match="cannot be decoded as NotGenerated") as caught:
+        parse_message_untrusted(cast("Any", NotGenerated), b"x")
+    assert caught.value.status is Status.INVALID_ARGUMENT
+    assert [entry["log_level"] for entry in logs] == ["error"]

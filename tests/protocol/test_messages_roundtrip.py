@@ -158,7 +158,10 @@ def check_judged_alike(kind: type[Message], data: bytes) -> None:
         return  # protobuf's own upb takes field 0, which the specification forbids, in messages without fields
     assert (ours is None) == (theirs is None)
     if ours is not None and theirs is not None:
+        size = theirs.ByteSize()
         theirs.DiscardUnknownFields()
+        if theirs.ByteSize() < size:
+            return  # upb keeps a map entry with an unknown field in it as a whole among the unknown; ours reads the entry
         again = google_class(kind).FromString(bytes(ours))
         assert again.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import grpc
@@ -10,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 from hyperframe.frame import RstStreamFrame
+from structlog.testing import capture_logs
 
 from flytower.protocol.calls import Unary
 from flytower.protocol.generated.grpc.health.v1 import HealthCheckRequest
@@ -289,30 +289,31 @@ async def test_large_requests_are_decoded_beside_the_loop(desk: Any, serving: An
 async def test_a_call_that_is_given_up_while_it_is_decoded_never_reaches_the_handler(
     desk: Any, serving: Any, connected: Any
 ) -> None:
-    parse, release = HealthCheckRequest.parse, threading.Event()
-
-    class Slow(HealthCheckRequest):
-        @classmethod
-        def parse(cls, data: Any) -> Any:
-            trio.from_thread.run_sync(desk.promises.append, None)
-            trio.from_thread.run_sync(desk.tell)
-            release.wait(10)
-            return parse(data)
-
-    async with open_event_loop():
-        slow = Unary("/t.T/Slow", Slow, desk.echo)
-        limits = Limits(inline_decode_bytes=10)
-        async with open_server([slow], limits=limits, finished=desk.note) as server, connected(server) as peer:
-            await peer.call(1, "/t.T/Slow", "x" * 100)
-            await desk.until(lambda: bool(desk.promises))
+    async with serving(desk, limits=Limits(inline_decode_bytes=10)) as server, connected(server) as peer:
+        async with server.dispatcher.decoders:  # the decoding threads are all busy
+            await peer.call(1, "/t.T/Echo", "x" * 100)
+            await peer.settle()
             await peer.send(RstStreamFrame(1, error_code=8))
             await desk.until(lambda: bool(desk.finished))
-            release.set()
-            while server.dispatcher.decoders.borrowed_tokens:
-                await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.call(3, "/t.T/Echo", "y" * 100)
+        await peer.response(3)
+        assert len(desk.calls) == 1
+    assert desk.statuses() == [Status.CANCELLED, Status.OK]
+
+
+async def test_a_task_of_a_call_that_fails_is_logged_and_ends_no_other(desk: Any, serving: Any, connected: Any) -> None:
+    async def fail() -> None:
+        await trio.lowlevel.checkpoint()
+        raise ValueError
+
+    async with serving(desk) as server, connected(server) as peer:
+        with capture_logs() as logs:
+            server.dispatcher.start(fail)
+            await peer.call(1, "/t.T/Echo")
+            assert (await peer.response(1)).status is Status.OK
             await trio.testing.wait_all_tasks_blocked()
-    assert desk.calls == []
-    assert desk.statuses() == [Status.CANCELLED]
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["The task of a call failed"]
 
 
 async def test_two_methods_with_one_path_are_refused_at_start(desk: Any) -> None:

@@ -21,7 +21,7 @@ from flytower.runtime.ref import Request
 from flytower.runtime.service import Service
 from flytower.runtime.spec import Restart, ServiceSpec
 from flytower.runtime.strategy import Strategy
-from flytower.runtime.supervisor import Slot, Supervisor
+from flytower.runtime.supervisor import Supervisor
 from flytower.runtime.system import System, open_system
 from flytower.runtime.testing import Driver, running_tasks
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flytower.runtime.context import Context
     from flytower.runtime.exits import Exit
     from flytower.runtime.promise import Promise
+    from flytower.runtime.slot import Slot
 
 INTENSITY = Intensity(restarts=3, within=20)
 GRACE = 4.0

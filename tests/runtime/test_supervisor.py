@@ -163,6 +163,20 @@ async def test_saying_ready_twice_does_no_harm(lab: Lab, autojump_clock: MockClo
         assert lab.starts == {"a": 1, "b": 1}
 
 
+async def test_a_word_from_a_former_life_makes_nobody_ready(lab: Lab, autojump_clock: MockClock) -> None:
+    spec = lab.probe("a", fails=[OSError()], start=2)
+    async with lab.system() as system, trio.open_nursery() as nursery:
+        nursery.start_soon(system.root.start_child, spec)
+        await lab.until("a starts")
+        former = lab.living["a"].context
+        await lab.until("a starts", times=2)
+        former.ready()
+        await wait_all_tasks_blocked()
+        assert lab.only("up") == []
+        await trio.sleep(3)
+        assert lab.only("up") == ["a up"]
+
+
 async def test_pauses_grow_from_crash_to_crash_and_start_again_after_a_long_life(
     lab: Lab, autojump_clock: MockClock
 ) -> None:
@@ -207,6 +221,17 @@ async def test_a_temporary_child_that_shares_the_fate_of_another_does_not_come_b
         await trio.sleep(3)
         assert lab.starts == {"a": 2, "b": 1}
         assert str(spec.address.exit).startswith("stopped")
+
+
+async def test_a_child_whose_work_was_over_does_not_come_back_with_its_group(
+    lab: Lab, autojump_clock: MockClock
+) -> None:
+    async with lab.system(lab.probe("a"), lab.probe("b", restart=Restart.TRANSIENT), strategy=Strategy.ONE_FOR_ALL):
+        lab.end("b")
+        await wait_all_tasks_blocked()
+        lab.crash("a")
+        await trio.sleep(3)
+        assert lab.starts == {"a": 2, "b": 1}
 
 
 async def test_a_crash_in_the_middle_of_a_group_restart_is_nothing_special(lab: Lab, autojump_clock: MockClock) -> None:

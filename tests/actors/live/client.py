@@ -135,8 +135,12 @@ class Client:
 
     # ---- looking inside ---------------------------------------------------------------------------------------
 
+    @staticmethod
+    def category(kind: str) -> TaskCategory:
+        return TaskCategory(kind, 0)
+
     def host(self, kind: str) -> ConnectorHost:
-        return self.node.hosts[TaskCategory(kind, 0)]
+        return self.node.hosts[self.category(kind)]
 
     def stages(self, kind: str) -> dict[str, str]:
         """Return the stage of each task of a kind, by its id."""

@@ -1,4 +1,4 @@
-"""A bench for timers, lanes and hosts: a behaviour that does what its messages say, and what a supervisor would give."""
+"""A bench for timers, lanes and hosts: a behaviour that does what its messages say, run without a supervisor."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from flytower.runtime import timers as timers_module
 from flytower.runtime.testing import run_virtual
 from flytower.runtime.timers import NO_TIMER, TICK, Timers
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 
 class Owner:
@@ -52,7 +55,9 @@ class Turns(trio.abc.Instrument):
 
 
 @pytest.mark.parametrize(("due", "fired"), [(4.0, 4.0), (0.07, 0.07), (1.001, 1.01), (1.0099, 1.01), (0.0, 0.0)])
-async def test_a_timer_comes_due_at_the_end_of_its_tick(timers, log, new_bench, autojump_clock, due, fired) -> None:
+async def test_a_timer_comes_due_at_the_end_of_its_tick(
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock, due: float, fired: float
+) -> None:
     async with new_bench.running(timers):
         timers.schedule(Owner("a", log), due)
         await trio.sleep(10)
@@ -60,7 +65,7 @@ async def test_a_timer_comes_due_at_the_end_of_its_tick(timers, log, new_bench, 
 
 
 async def test_timers_come_due_in_order_of_ticks_and_inside_a_tick_in_order_of_setting(
-    timers, log, new_bench, autojump_clock
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
     async with new_bench.running(timers):
         for name, due in (("late", 2.0), ("b", 1.009), ("a", 1.001), ("first", 0.5)):
@@ -69,7 +74,9 @@ async def test_timers_come_due_in_order_of_ticks_and_inside_a_tick_in_order_of_s
     assert [name for name, _ in log] == ["first", "b", "a", "late"]
 
 
-async def test_an_instant_in_the_past_is_due_at_once(timers, log, new_bench, autojump_clock) -> None:
+async def test_an_instant_in_the_past_is_due_at_once(
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+) -> None:
     async with new_bench.running(timers):
         await trio.sleep(5)
         timers.schedule(Owner("a", log), -3.0)
@@ -77,7 +84,9 @@ async def test_an_instant_in_the_past_is_due_at_once(timers, log, new_bench, aut
     assert log == [("a", 5.0)]
 
 
-async def test_a_cancelled_timer_does_not_come_due(timers, log, new_bench, autojump_clock) -> None:
+async def test_a_cancelled_timer_does_not_come_due(
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+) -> None:
     owner = Owner("a", log)
     async with new_bench.running(timers):
         timers.schedule(owner, 1)
@@ -89,7 +98,9 @@ async def test_a_cancelled_timer_does_not_come_due(timers, log, new_bench, autoj
     assert log == [("b", 1.0)]
 
 
-async def test_setting_a_timer_again_replaces_it(timers, log, new_bench, autojump_clock) -> None:
+async def test_setting_a_timer_again_replaces_it(
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+) -> None:
     owner = Owner("a", log)
     async with new_bench.running(timers):
         for due in (5, 1, 3, 3):
@@ -100,7 +111,7 @@ async def test_setting_a_timer_again_replaces_it(timers, log, new_bench, autojum
 
 
 async def test_an_earlier_timer_shortens_the_sleep_and_a_later_one_does_not(
-    timers, log, new_bench, autojump_clock
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
     async with new_bench.running(timers):
         timers.schedule(Owner("b", log), 100)
@@ -114,7 +125,7 @@ async def test_an_earlier_timer_shortens_the_sleep_and_a_later_one_does_not(
     assert log == [("a", 3.0), ("b", 100.0), ("c", 200.0)]
 
 
-async def test_idle_timers_do_not_wake(timers, new_bench, autojump_clock) -> None:
+async def test_idle_timers_do_not_wake(timers: Timers, new_bench: Any, autojump_clock: MockClock) -> None:
     async with new_bench.running(timers):
         await trio.sleep(1)
         turns = timers.statistics().turns
@@ -122,7 +133,9 @@ async def test_idle_timers_do_not_wake(timers, new_bench, autojump_clock) -> Non
         assert timers.statistics().turns == turns
 
 
-async def test_timers_of_one_tick_wake_the_loop_once(timers, log, new_bench, autojump_clock) -> None:
+async def test_timers_of_one_tick_wake_the_loop_once(
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+) -> None:
     async with new_bench.running(timers):
         for number in range(40):
             timers.schedule(Owner(number, log), 1 + number * TICK / 50)
@@ -133,7 +146,7 @@ async def test_timers_of_one_tick_wake_the_loop_once(timers, log, new_bench, aut
 
 
 async def test_no_turn_of_the_loop_fires_more_than_a_batch_and_none_is_idle_until_all_are_fired(
-    log, new_bench, autojump_clock
+    log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
     timers, turns = Timers(batch=50), Turns()
     fired_in: dict[int, int] = {}
@@ -155,7 +168,7 @@ async def test_no_turn_of_the_loop_fires_more_than_a_batch_and_none_is_idle_unti
 
 
 async def test_an_owner_may_set_its_timer_again_for_now_without_starving_the_others(
-    log, new_bench, autojump_clock
+    log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
     timers = Timers(batch=4)
     busy, other = Owner("busy", log), Owner("other", log)
@@ -176,7 +189,7 @@ async def test_an_owner_may_set_its_timer_again_for_now_without_starving_the_oth
 
 
 async def test_a_timer_cancelled_by_one_of_its_own_tick_does_not_come_due(
-    timers, log, new_bench, autojump_clock
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
     first, second, third = (Owner(name, log) for name in "abc")
     first.then = lambda: (timers.cancel(second), timers.schedule(third, 9))
@@ -189,7 +202,7 @@ async def test_a_timer_cancelled_by_one_of_its_own_tick_does_not_come_due(
 
 
 async def test_a_timer_set_again_for_the_tick_that_is_being_fired_comes_due_once(
-    timers, log, new_bench, autojump_clock
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
     first, second = Owner("a", log), Owner("b", log)
     first.then = lambda: (timers.schedule(second, 1.0), timers.cancel(second), timers.schedule(second, 1.0))
@@ -201,7 +214,9 @@ async def test_a_timer_set_again_for_the_tick_that_is_being_fired_comes_due_once
     assert timers.statistics().pending == 0
 
 
-async def test_timers_set_before_the_start_come_due_after_it(timers, log, new_bench, autojump_clock) -> None:
+async def test_timers_set_before_the_start_come_due_after_it(
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+) -> None:
     timers.schedule(Owner("a", log), 1)
     await trio.sleep(5)
     assert log == []
@@ -210,7 +225,9 @@ async def test_timers_set_before_the_start_come_due_after_it(timers, log, new_be
     assert log == [("a", 5.0)]
 
 
-async def test_timers_can_be_stopped_and_run_again_with_what_was_set(timers, log, new_bench, autojump_clock) -> None:
+async def test_timers_can_be_stopped_and_run_again_with_what_was_set(
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+) -> None:
     async with new_bench.running(timers):
         timers.schedule(Owner("a", log), 10)
     await trio.sleep(20)
@@ -221,7 +238,9 @@ async def test_timers_can_be_stopped_and_run_again_with_what_was_set(timers, log
 
 
 @pytest.mark.parametrize("due", [math.nan, math.inf, -math.inf])
-async def test_an_instant_that_is_no_number_is_refused_and_leaves_the_timer_as_it_was(timers, log, due) -> None:
+async def test_an_instant_that_is_no_number_is_refused_and_leaves_the_timer_as_it_was(
+    timers: Timers, log: list[tuple[object, float]], due: float
+) -> None:
     owner = Owner("a", log)
     timers.schedule(owner, 1)
     with pytest.raises(ValueError, match=r"give it an instant"):
@@ -230,12 +249,14 @@ async def test_an_instant_that_is_no_number_is_refused_and_leaves_the_timer_as_i
 
 
 @pytest.mark.parametrize("options", [{"tick": 0}, {"tick": math.nan}, {"tick": -1}, {"batch": 0}])
-def test_a_tick_and_a_batch_must_be_positive(options) -> None:
+def test_a_tick_and_a_batch_must_be_positive(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="timers need"):
         Timers(**options)
 
 
-async def test_an_alarm_calls_back_at_its_instant_unless_taken_back(timers, new_bench, autojump_clock) -> None:
+async def test_an_alarm_calls_back_at_its_instant_unless_taken_back(
+    timers: Timers, new_bench: Any, autojump_clock: MockClock
+) -> None:
     calls: list[tuple[str, float]] = []
     async with new_bench.running(timers):
         timers.at(1, lambda: calls.append(("a", trio.current_time())))
@@ -248,7 +269,7 @@ async def test_an_alarm_calls_back_at_its_instant_unless_taken_back(timers, new_
 
 
 async def test_what_an_owner_raises_is_logged_and_the_others_come_due(
-    timers, log, new_bench, autojump_clock, logs
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock, logs: list[Any]
 ) -> None:
     async with new_bench.running(timers):
         timers.at(1, lambda: 1 // 0)
@@ -258,14 +279,16 @@ async def test_what_an_owner_raises_is_logged_and_the_others_come_due(
     assert [(entry["event"], entry["owner"]) for entry in logs] == [("timer raised", "Alarm")]
 
 
-async def test_timers_that_run_cannot_be_run_again(timers, new_bench, autojump_clock) -> None:
+async def test_timers_that_run_cannot_be_run_again(timers: Timers, new_bench: Any, autojump_clock: MockClock) -> None:
     async with new_bench.running(timers):
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(RuntimeError, match="run already"):
             await timers.fire_for_ever()
 
 
-async def test_timers_are_seen_in_the_tree(timers, log, new_bench, autojump_clock) -> None:
+async def test_timers_are_seen_in_the_tree(
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+) -> None:
     timers.schedule(Owner("a", log), 100)
     node = timers.inspect("/node/timers", 0.0)
     assert (node.path, node.kind, node.state, node.mailbox, node.age) == ("/node/timers", "Timers", "stopped", 1, 0.0)
@@ -279,7 +302,9 @@ async def test_timers_are_seen_in_the_tree(timers, log, new_bench, autojump_cloc
         assert states == ["firing"]
 
 
-async def test_ticks_of_cancelled_timers_do_not_pile_up(timers, log, monkeypatch) -> None:
+async def test_ticks_of_cancelled_timers_do_not_pile_up(
+    timers: Timers, log: list[tuple[object, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(timers_module, "PRUNE_ABOVE", 10)
     keeper = Owner("keeper", log)
     timers.schedule(keeper, 5_000)
@@ -292,7 +317,9 @@ async def test_ticks_of_cancelled_timers_do_not_pile_up(timers, log, monkeypatch
     assert timers._ticks[0] <= timers._ticks[-1]
 
 
-async def test_one_cancelled_timer_leaves_the_others_of_its_tick(timers, log, new_bench, autojump_clock) -> None:
+async def test_one_cancelled_timer_leaves_the_others_of_its_tick(
+    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+) -> None:
     owners = [Owner(number, log) for number in range(3)]
     async with new_bench.running(timers):
         for owner in owners:
@@ -314,7 +341,7 @@ OPERATIONS = st.lists(
 
 @settings(deadline=None, max_examples=200)
 @given(operations=OPERATIONS, batch=st.integers(1, 5))
-def test_timers_come_due_exactly_as_a_sorted_list_says(operations, batch) -> None:
+def test_timers_come_due_exactly_as_a_sorted_list_says(operations: list[Any], batch: int) -> None:
     """Instants are in milliseconds; the model keeps (tick, order of setting) for each owner."""
     log: list[tuple[object, float]] = []
     expected: list[tuple[object, float]] = []

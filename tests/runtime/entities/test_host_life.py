@@ -1,0 +1,486 @@
+"""What a host promises to whoever runs it: from before it runs until nothing of it is left."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from flytower.runtime.context import Child
+from flytower.runtime.entity import Call, End, Reply, Returned, Stopping, Wake, Woke
+from flytower.runtime.exits import ExitKind
+from flytower.runtime.host import BATCH, ENDING_BATCH, EntityHost, Phase
+from flytower.runtime.host_errors import EntityGone, EntityLives, HostFull, HostStopped
+from flytower.runtime.lanes import Lane
+from flytower.runtime.testing import CancelAtStep, run_virtual
+from flytower.runtime.timers import Timers
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+def nothing_is_left(bench: Any) -> None:
+    """Assert what the host guarantees once `run` is over."""
+    statistics = bench.host.statistics()
+    assert (statistics.phase, statistics.entities, statistics.queued) == (Phase.OVER, 0, 0)
+    assert bench.host._timers.statistics().pending == 0
+    for lane in statistics.lanes.values():
+        assert (lane.workers, lane.running, lane.queued) == (0, 0, 0)
+
+
+class Turns(trio.abc.Instrument):
+    """Counts the turns of the loop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def after_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+async def five() -> int:
+    return 5
+
+
+async def two_seconds() -> None:
+    await trio.sleep(2)
+
+
+async def five_seconds() -> None:
+    await trio.sleep(5)
+
+
+# ---- before it runs -------------------------------------------------------------------------------------------
+
+
+async def test_a_host_and_its_timers_are_children(bench: Any) -> None:
+    assert isinstance(bench.host, Child)
+    assert isinstance(Timers(), Child)
+
+
+async def test_what_is_asked_of_a_host_before_it_runs_is_done_in_order_before_it_is_ready(
+    bench: Any, autojump_clock: MockClock
+) -> None:
+    host = bench.host
+    host.start("a", "given", [Wake(3), Call("fast", 1, five, 9), "first"])
+    bench.tell("a", "second")
+    asked = host.ask("a", lambda promise: bench.Do((Reply(promise, 1),), "told"))
+    assert host.has("a")
+    assert (host.state("a"), asked.done, bench.behaviour.performed) == ("given", False, [])
+    assert host.statistics().phase is Phase.NEW
+    assert host.inspect("/bench", 5.0).mailbox == 3
+    await trio.sleep(10)
+    async with bench.run():
+        assert (host.state("a"), asked.result()) == ("told", 1)
+        assert [effect for _, _, effect in bench.behaviour.performed] == ["first", "second"]
+        await trio.sleep(10)
+    assert bench.behaviour.times(Woke) == [13]
+    assert bench.behaviour.times(Returned) == [10]
+
+
+async def test_an_entity_that_is_ended_before_the_host_runs_ends_when_it_does(bench: Any) -> None:
+    bench.host.start("a", "")
+    bench.host.stop_entity("a", "changed my mind")
+    assert bench.host.has("a")
+    async with bench.run():
+        assert not bench.host.has("a")
+
+
+async def test_many_entities_are_started_a_batch_in_each_turn(bench: Any) -> None:
+    turns, begun = Turns(), []
+    trio.lowlevel.add_instrument(turns)
+    for key in range(10 * BATCH):
+        bench.host.start(key, "", [lambda: begun.append(turns.count)])
+    async with bench.run():
+        assert [begun.count(turn) for turn in sorted(set(begun))] == [BATCH] * 10
+
+
+async def test_a_host_comes_up_however_busy_its_first_entities_are(bench: Any, autojump_clock: MockClock) -> None:
+    """What happens while it starts waits its turn, and must not keep it from ever being ready."""
+    bench.behaviour.reactions[Returned] = lambda *_: bench.Do((Call("fast", 1, five, 9), Wake(0)))
+    bench.behaviour.reactions[Woke] = lambda *_: bench.Do((Wake(0),))
+    for key in range(20 * BATCH):
+        bench.host.start(key, "", [Call("fast", 1, five, 9), Wake(0)])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.host.run, bench.context)
+        for _ in range(60):
+            await trio.lowlevel.checkpoint()
+        assert bench.context.is_ready.is_set()
+        nursery.cancel_scope.cancel()
+    nothing_is_left(bench)
+
+
+# ---- entities -------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_has_one_entity(bench: Any) -> None:
+    async with bench.run():
+        bench.host.start("a", "first")
+        with pytest.raises(EntityLives, match="bench has an entity 'a' already"):
+            bench.host.start("a", "second")
+        assert bench.host.state("a") == "first"
+        assert bench.host.keys() == ["a"]
+
+
+async def test_a_host_takes_so_many_entities_and_no_more(new_bench: Any) -> None:
+    bench = new_bench(limit=2)
+    async with bench.run():
+        bench.host.start("a", "")
+        bench.host.start("b", "")
+        with pytest.raises(HostFull, match="has 2 entities"):
+            bench.host.start("c", "")
+        bench.tell("a", End())
+        bench.host.start("c", "")
+        assert bench.host.keys() == ["b", "c"]
+
+
+async def test_the_state_of_nobody_is_an_error(bench: Any) -> None:
+    with pytest.raises(EntityGone):
+        bench.host.state("nobody")
+
+
+def test_lanes_of_one_host_have_different_names(new_bench: Any) -> None:
+    with pytest.raises(ValueError, match="two lanes of host 'bench'"):
+        new_bench(lanes=[Lane("polls", 1), Lane("polls", 2)])
+
+
+async def test_hosts_share_timers_that_somebody_else_runs(new_bench: Any, autojump_clock: MockClock) -> None:
+    timers = Timers()
+    one, two = new_bench(timers=timers), new_bench(timers=timers)
+    async with one.running(timers), one.run():
+        async with two.run():
+            one.host.start("a", "", [Wake(1)])
+            two.host.start("a", "", [Wake(5)])
+            await trio.sleep(2)
+        assert timers.statistics().pending == 0, "the timer of the host that ended is gone"
+        one.tell("a", Wake(1))
+        await trio.sleep(10)
+    assert one.behaviour.times(Woke) == [1, 3]
+    assert two.behaviour.times(Woke) == []
+
+
+# ---- the tree -------------------------------------------------------------------------------------------------
+
+
+async def test_every_entity_is_a_node_of_the_tree(bench: Any, autojump_clock: MockClock) -> None:
+    async with bench.run():
+        bench.host.start("s3://bucket/key", "LIVE")
+        await trio.sleep(3)
+        node = bench.host.inspect("/node/host", trio.current_time())
+        assert (node.path, node.kind, node.state, node.age) == ("/node/host", "EntityHost", "running", 3)
+        (entity,) = node.children
+        assert entity.path == "/node/host/s3:%2F%2Fbucket%2Fkey"
+        assert (entity.kind, entity.state, entity.mailbox, entity.restarts, entity.age) == ("Scripted", "LIVE", 0, 0, 3)
+
+
+async def test_entities_beyond_the_limit_are_one_node_together(new_bench: Any, autojump_clock: MockClock) -> None:
+    bench = new_bench(inspect_limit=2)
+    bench.behaviour.restorable[3] = [bench.Do(state="restored")]
+    async with bench.run():
+        for key in range(5):
+            bench.host.start(key, "LIVE")
+            await trio.sleep(1)
+        bench.host.tell(3, bench.Fail(ValueError("bad")))
+        nodes = bench.host.inspect("/h", trio.current_time()).children
+        assert [node.path for node in nodes] == ["/h/0", "/h/1", "/h/..."]
+        assert (nodes[2].state, nodes[2].restarts, nodes[2].age) == ("3 more", 1, 3)
+
+
+# ---- a graceful stop ------------------------------------------------------------------------------------------
+
+
+async def test_a_host_that_is_stopped_tells_its_entities_and_waits_for_their_calls(
+    bench: Any, autojump_clock: MockClock
+) -> None:
+    async def slow() -> str:
+        await trio.sleep(5)
+        return "saved"
+
+    bench.behaviour.reactions[Returned] = lambda state, _: bench.Do((), state + " and saved")
+    async with bench.run():
+        bench.host.start("a", "polled", [Call("slow", 1, slow, 60), Call("slow", 2, slow, 60)])
+        bench.host.start("b", "idle", [Wake(3)])
+        await trio.sleep(1)
+    assert trio.current_time() == 10
+    assert bench.behaviour.times(Stopping) == [1, 1]
+    assert bench.behaviour.times(Woke) == []
+    assert [(key, state, str(exit_)) for key, state, exit_ in bench.behaviour.ends] == [
+        ("a", "polled and saved and saved", "stopped: host 'bench' has stopped"),
+        ("b", "idle", "stopped: host 'bench' has stopped"),
+    ]
+    nothing_is_left(bench)
+
+
+async def test_a_call_that_is_begun_because_of_the_stop_is_waited_for_too(
+    bench: Any, autojump_clock: MockClock
+) -> None:
+    """Such as: write down where you are; and in another lane than those that were busy."""
+    bench.behaviour.reactions[Stopping] = lambda *_: bench.Do((Call("slow", 1, two_seconds, 9), Wake(1)))
+    bench.behaviour.reactions[Returned] = lambda state, message: (
+        bench.Do((Call("fast", 2, two_seconds, 9),), "saved") if message.tag == 1 else bench.Do((), "told")
+    )
+    async with bench.run():
+        bench.host.start("a", "")
+    assert trio.current_time() == 4
+    assert bench.behaviour.ends[0][1] == "told"
+    assert bench.behaviour.times(Woke) == []
+
+
+async def test_a_host_that_is_stopping_answers_but_starts_nothing(bench: Any, autojump_clock: MockClock) -> None:
+    async with bench.run() as context:
+        bench.host.start("a", "", [Call("fast", 1, five_seconds, 9)])
+        await trio.sleep(1)
+        context.stop_requested.set()
+        await trio.sleep(1)
+        assert bench.host.statistics().phase is Phase.STOPPING
+        with pytest.raises(HostStopped, match="'bench' is stopping and starts no entity 'b'"):
+            bench.host.start("b", "")
+        assert bench.host.ask("a", lambda promise: bench.Do((Reply(promise, 1),))).result() == 1
+        assert bench.tell("a", End())
+        assert not bench.host.has("a")
+
+
+async def test_an_entity_that_ends_while_others_are_told_is_told_no_more(bench: Any, autojump_clock: MockClock) -> None:
+    def react(state: str, _: object) -> Any:
+        return bench.Do((lambda: bench.host.stop_entity("2", "no more"),) if state == "1" else ())
+
+    bench.behaviour.reactions[Stopping] = react
+    async with bench.run():
+        for state in "123":
+            bench.host.start(state, state)
+    assert [state for _, state, message in bench.behaviour.heard if isinstance(message, Stopping)] == ["1", "3"]
+
+
+async def test_no_timer_comes_due_while_the_entities_are_told(bench: Any, autojump_clock: MockClock) -> None:
+    async with bench.run():
+        for key in range(3 * BATCH):
+            bench.host.start(key, "", [Wake(1)])
+        await trio.sleep(1)
+        autojump_clock.autojump_threshold = float("inf")
+        bench.context.stop_requested.set()
+        await wait_all_tasks_blocked()
+    heard = [type(message) for message in bench.behaviour.messages()]
+    assert heard.count(Stopping) == 3 * BATCH
+    assert 0 < heard.count(Woke) == heard.index(Stopping) < 3 * BATCH
+
+
+async def test_a_host_that_is_over_takes_nothing(bench: Any) -> None:
+    async with bench.run():
+        bench.host.start("a", "")
+    assert not bench.tell("a")
+    assert not bench.host.stop_entity("a", "")
+    with pytest.raises(HostStopped, match="is over"):
+        bench.host.start("b", "")
+    with pytest.raises(EntityGone):
+        bench.host.ask("a", lambda _: bench.Do()).result()
+    nothing_is_left(bench)
+
+
+async def test_a_host_can_be_run_again_and_starts_empty(bench: Any, autojump_clock: MockClock) -> None:
+    for _ in range(2):
+        async with bench.run():
+            assert bench.host.keys() == []
+            bench.host.start("a", "", [Wake(1), Call("fast", 1, five, 9)])
+            await trio.sleep(2)
+            bench.host.ask("a", lambda _: bench.Do())
+        nothing_is_left(bench)
+        bench.context.__init__()
+    assert len(bench.behaviour.messages(Woke)) == len(bench.behaviour.messages(Returned)) == 2
+
+
+async def test_a_host_runs_once_at_a_time(bench: Any) -> None:
+    async with bench.run():
+        with pytest.raises(RuntimeError, match="'bench' runs already"):
+            await bench.host.run(bench.Context())
+        bench.host.start("a", "")
+        assert bench.host.has("a")
+
+
+# ---- a stop by force, and crashes -----------------------------------------------------------------------------
+
+
+async def test_a_host_that_is_cancelled_ends_everything_all_the_same(bench: Any, autojump_clock: MockClock) -> None:
+    unwound = []
+
+    async def careful() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            unwound.append(bench.behaviour.ends == [])
+
+    asked = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.host.run, bench.context)
+        await bench.context.is_ready.wait()
+        for key in range(2 * ENDING_BATCH + 1):
+            bench.host.start(key, "", [Wake(5)])
+        bench.tell(0, Call("slow", 1, careful, 60), Call("slow", 2, five, 60))
+        asked.append(bench.host.ask(1, lambda _: bench.Do()))
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert unwound == [True], "calls are over before their entity hears that it is"
+    assert len(bench.behaviour.ends) == 2 * ENDING_BATCH + 1
+    assert {str(exit_) for _, _, exit_ in bench.behaviour.ends} == {"stopped: host 'bench' was cancelled"}
+    with pytest.raises(EntityGone, match="was cancelled"):
+        asked[0].result()
+    nothing_is_left(bench)
+
+
+async def test_the_outcome_of_a_call_that_finishes_under_cancellation_still_reaches_its_entity(
+    bench: Any, autojump_clock: MockClock
+) -> None:
+    async def create() -> str:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(3)
+        return "job-7"
+
+    refused: list[object] = []
+    bench.behaviour.reactions[Returned] = lambda _, message: bench.Do(
+        (Call("fast", 2, five, 9), Wake(1), lambda: refused.append(bench.tell("b"))), message.value
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.host.run, bench.context)
+        await bench.context.is_ready.wait()
+        bench.host.start("a", "creating", [Call("slow", 1, create, 60)])
+        bench.host.start("b", "")
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() == 3
+    assert bench.behaviour.ends[0][:2] == ("a", "job-7")
+    assert bench.behaviour.messages(Returned) == [Returned(1, "job-7")]
+    assert refused == [False]
+    nothing_is_left(bench)
+
+
+async def test_a_host_that_crashes_ends_its_entities_as_crashed(new_bench: Any) -> None:
+    """Here: another host has one of its lanes open."""
+    lane = Lane("shared", 1)
+    one, two = new_bench(lanes=[lane]), new_bench(lanes=[lane])
+    two.host.start("a", "")
+    async with one.run():
+        with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="'shared' is open already")):
+            await two.host.run(two.context)
+        ((_, _, exit_),) = two.behaviour.ends
+        assert exit_.kind is ExitKind.CRASHED
+        one.host.start("a", "", [Call("shared", 1, five, 9)])
+        await wait_all_tasks_blocked()
+        assert one.behaviour.messages(Returned), "the lane of the other one is not harmed"
+
+
+async def test_what_waited_when_a_host_is_cancelled_before_it_is_ready_is_refused(bench: Any) -> None:
+    for key in range(3 * BATCH):
+        bench.host.start(key, "", ["begun"])
+    asked = bench.host.ask(0, lambda promise: bench.Do((Reply(promise, 1),)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.host.run, bench.context)
+        for _ in range(2):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert 0 < len(bench.behaviour.performed) < 3 * BATCH
+    assert len(bench.behaviour.ends) == 3 * BATCH
+    with pytest.raises(EntityGone):
+        asked.result()
+    nothing_is_left(bench)
+
+
+def test_cancelled_at_any_of_its_steps_a_host_leaves_nothing_behind(new_bench: Any) -> None:
+    """A life with polls, a hanging call, an ask without an answer and a graceful stop, cut at each step of any task."""
+
+    async def cut_at(k: int) -> bool:
+        bench = new_bench(lanes=[Lane("fast", 2), Lane("slow", 1)])
+        started: set[object] = set()
+        promises = []
+        calls: list[str] = []
+
+        async def call() -> None:
+            calls.append("begun")
+            try:
+                await trio.sleep(2)
+            finally:
+                calls.append("over")
+
+        async def live() -> None:
+            await trio.lowlevel.checkpoint()
+            bench.host.start("early", "", [Wake(1), Call("slow", "x", call, 3)])
+            started.add("early")
+            promises.append(bench.host.ask("early", lambda _: bench.Do()))
+            async with bench.run():
+                for key in range(3):
+                    if bench.host.statistics().phase is Phase.OVER:  # cut just before
+                        return
+                    bench.host.start(key, "", [Wake(1), Call("slow", "x", call, 3)])
+                    started.add(key)
+                promises.append(bench.host.ask(0, lambda _: bench.Do()))
+                promises.append(bench.host.ask(1, lambda promise: bench.Do((Reply(promise, 1),))))
+                await trio.sleep(12)
+
+        bench.behaviour.reactions[Woke] = lambda *_: bench.Do((Call("fast", "poll", call, 5),))
+        bench.behaviour.reactions[Returned] = lambda *_: bench.Do((Wake(1),))
+        with CancelAtStep(k, every_task=True) as cut:
+            await live()
+        if bench.host.statistics().phase is Phase.NEW:
+            return cut.hit  # it never ran
+        nothing_is_left(bench)
+        assert {key for key, _, _ in bench.behaviour.ends} == started
+        assert len(bench.behaviour.ends) == len(started)
+        assert all(promise.done for promise in promises)
+        assert calls.count("begun") == calls.count("over")
+        return cut.hit
+
+    steps = next(k for k in itertools.count(1) if not run_virtual(cut_at, k))
+    assert steps > 40
+
+
+# ---- a storm --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_of_twenty_thousand_entities_due_at_once_no_turn_of_the_loop_starts_more_than_the_cap(
+    new_bench: Any, autojump_clock: MockClock
+) -> None:
+    workers = 16
+    bench = new_bench(lanes=[Lane("polls", workers)])
+    turns = Turns()
+    woken: dict[int, int] = {}
+    begun: dict[int, int] = {}
+
+    async def poll() -> None:
+        begun[turns.count] = begun.get(turns.count, 0) + 1
+
+    effect = Call("polls", 1, poll, 60)
+
+    def woke(*_: object) -> Any:
+        woken[turns.count] = woken.get(turns.count, 0) + 1
+        return bench.Do((effect,))
+
+    bench.behaviour.reactions[Woke] = woke
+    async with bench.run():
+        for key in range(20_000):
+            bench.host.start(key, "", [Wake(1)])
+        trio.lowlevel.add_instrument(turns)
+        await trio.sleep(2)
+        trio.lowlevel.remove_instrument(turns)
+        assert sum(woken.values()) == sum(begun.values()) == 20_000
+        assert max(woken.values()) == BATCH
+        assert max(begun.values()) <= workers
+        bench.behaviour.heard.clear()
+
+
+def test_a_day_in_the_life_of_an_entity_takes_no_time(new_bench: Any) -> None:
+    async def main() -> int:
+        bench = new_bench()
+        bench.behaviour.reactions[Woke] = lambda *_: bench.Do((Call("fast", 1, five, 9),))
+        bench.behaviour.reactions[Returned] = lambda *_: bench.Do((Wake(60),))
+        async with bench.run():
+            bench.host.start("a", "", [Wake(60)])
+            await trio.sleep(86_399)
+        return len(bench.behaviour.messages(Returned))
+
+    assert run_virtual(main) == 1439
+
+
+def test_a_host_has_timers_of_its_own_unless_given_some(new_bench: Any) -> None:
+    assert EntityHost("x", new_bench().behaviour)._timers is not EntityHost("y", new_bench().behaviour)._timers
