@@ -126,9 +126,9 @@ class TaskBehaviour(Behaviour[Task]):
 
     def restore(self, key: Hashable) -> tuple[Task, Sequence[object]] | None:
         """Begin again from the ledger, after a mistake of this program."""
-        row = self._ledger.store.get(str(key))
+        row, durable = self._ledger.latest(str(key))
         now = trio.current_time()
-        return None if row is None else self.begun(resume(row, self._policy, now), now)
+        return None if row is None else self.begun(resume(row, self._policy, now, durable=durable), now)
 
     def ended(self, key: Hashable, state: Task, exit: Exit) -> None:  # noqa: A002, ARG002 - the host's signature
         """Take the task out of the directory."""

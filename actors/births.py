@@ -61,9 +61,16 @@ def adopt_to_delete(category: TaskCategory, policy: Policy, meta: bytes) -> Step
     return task, [Name(meta), *effects]
 
 
-def resume(row: Row, policy: Policy, now: float) -> Step:
-    """Begin a task again from its row: after a restart of the server, or of its actor."""
-    task = _from_row(row, policy)
+def resume(row: Row, policy: Policy, now: float, *, durable: bool = True) -> Step:
+    """Begin a task again from its row: after a restart of the server, or of its actor.
+
+    Args:
+        row: Its last row.
+        policy: What its connector's author declares by now.
+        now: Trio's clock.
+        durable: Whether the ledger has confirmed the row; otherwise it is about to.
+    """
+    task = _from_row(row, policy)._replace(durable=row.seq if durable else row.seq - 1)
     effects: list[object] = []
     if task.name:
         effects.append(Name(task.name))
@@ -104,6 +111,8 @@ def _adopted(category: TaskCategory, policy: Policy, meta: bytes) -> Task:
 def _go_on(task: Task, now: float) -> Step:
     """Take up each stage where it was left."""
     if task.stage in (Stage.RESERVED, Stage.CREATING):
+        if task.durable < task.seq and (task.meta is not None or task.stage is Stage.RESERVED):
+            return task, []  # what it waited for is still to come
         if task.meta is None:
             # a create may have been under way, and counts
             return creating.recover(task._replace(stage=Stage.CREATING, attempts=1), now)
@@ -136,7 +145,6 @@ def _from_row(row: Row, policy: Policy) -> Task:
         fingerprint=row.fingerprint,
         request=CreateTaskRequest.parse(row.request) if row.request else None,
         seq=row.seq,
-        durable=row.seq,
         meta=row.meta,
         name=row.name,
         phase=Phase(row.phase),

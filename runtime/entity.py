@@ -24,7 +24,8 @@ class Call(NamedTuple):
     """Run `run()` in a worker of `lane`; its outcome comes back as `Returned`, `Raised` or `TimedOut` with `tag`.
 
     One call of a tag at a time for each entity: asking for a second one is a mistake of the behaviour, and raises.
-    The call runs in a cancel scope of its own with a deadline `timeout` seconds after it *starts*.
+    The call runs in a cancel scope of its own with a deadline `timeout` seconds after it *starts*. A value that comes
+    back after the deadline is a `Returned` all the same. A lane that is full answers with `Raised(tag, LaneFull)`.
     """
 
     lane: str
@@ -34,7 +35,10 @@ class Call(NamedTuple):
 
 
 class CancelCall(NamedTuple):
-    """Cancel the call with `tag`, queued or running, and forget its outcome. The tag is free again at once."""
+    """Cancel the call with `tag`, queued or running, and forget its outcome; nothing if there is none.
+
+    The tag is free again at once, while the call may still be unwinding in its worker.
+    """
 
     tag: Hashable
 
@@ -65,7 +69,11 @@ class Refuse(NamedTuple):
 
 
 class End(NamedTuple):
-    """The entity is over: its timer, calls and record go, its monitors hear of it. The transition's state is the last."""
+    """The entity is over once the other effects of this step have been performed.
+
+    Its calls are cancelled, its timer and its record go, what it was asked and has not answered is rejected, and its
+    monitors hear of it. The transition's state is the last.
+    """
 
 
 # ---- messages that every host sends ---------------------------------------------------------------------------
@@ -97,7 +105,7 @@ class TimedOut(NamedTuple):
 
 
 class Stopping(NamedTuple):
-    """The host is stopping: calls of this entity still run until the grace ends; no new timer will come due."""
+    """The host is stopping: calls still run, and may be begun, until the grace ends; no timer comes due any more."""
 
 
 # ---- the behaviour --------------------------------------------------------------------------------------------
@@ -116,14 +124,14 @@ class Behaviour(Generic[S]):
         """
         raise NotImplementedError
 
-    def perform(self, key: Hashable, state: S, effect: object) -> None:
+    def perform(self, key: Hashable, state: S, effect: object) -> None:  # noqa: ARG002 - for subclasses
         """Perform an effect that the host does not know (publish, record, ...); synchronous.
 
         `state` is the one after the transition. An exception here is handled like one of `transition`.
         """
         raise TypeError(f"{type(self).__name__} has no way to perform {effect!r} for {key!r}")
 
-    def restore(self, key: Hashable) -> Step[S] | None:
+    def restore(self, key: Hashable) -> Step[S] | None:  # noqa: ARG002 - for subclasses
         """Return the last durable state of an entity whose transition raised, with effects to start it again.
 
         None means that there is nothing to restore: the entity ends as crashed.

@@ -61,6 +61,17 @@ class Ledger:
         """Remove a row, after all that was recorded before."""
         self._submit(_Entry(task, None))
 
+    def latest(self, task: str) -> tuple[Row | None, bool]:
+        """Return the last row that was handed in of a task, and whether it is durable: if not, `confirm` is to come.
+
+        Raises:
+            LedgerError: The store cannot read.
+        """
+        for entry in reversed((*self._writing, *self._queue)):
+            if not isinstance(entry.row, str) and entry.row.id == task:
+                return entry.row, False
+        return self.store.get(task), True
+
     def rows(self) -> list[Row]:
         """Return the rows of all tasks but those forgotten, which the store may still have.
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-HURRY_SECONDS: Final = 5.0
-"""How long clean-up may take after a second signal: each part of it is bounded, this bounds their sum."""
+HURRY_SECONDS: Final = 2.0
+"""How long clean-up may take after a second signal; a connector's thread, for one, cannot be stopped at all."""
 
 SIGNAL_BASE: Final = 128
 """A process that a signal ended says so with 128 and the signal's number, by the shells' convention."""

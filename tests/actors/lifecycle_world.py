@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from flytower.actors.ledger.row import Row
 
 CATEGORY = TaskCategory("spark", 0)
+TICK = 0.010
+"""Timers come due in ticks: never in the moment in which they are set."""
+
 LATEST_EFFECT = 4.0
 """Seconds after which a call that was given up may still take effect in the external system."""
 
@@ -316,13 +319,10 @@ class World:
 
     def crash_actor(self, actor: Actor, effect: str) -> None:
         """Have one actor make a mistake, and begin again from its row."""
-        self.flush()
-        if self.actors.get(actor.task.id) is not actor:
-            return
         self._end(actor, effect)
-        row = self.store.get(actor.task.id)
+        row, durable = self.ledger.latest(actor.task.id)
         if row is not None:
-            self._start(resume(row, self.policy, self.now), actor)
+            self._start(resume(row, self.policy, self.now, durable=durable), actor)
 
     def crash_server(self, effect: str) -> None:
         """Lose everything but the store; calls under way have their effect, or not."""
@@ -401,7 +401,7 @@ class World:
                         actor.call = None
                 case Wake(delay, spread):
                     assert delay >= 0.0
-                    actor.timer = self.now + delay + spread / 2
+                    actor.timer = self.now + max(delay + spread / 2, TICK)
                 case Sleep():
                     actor.timer = None
                 case Hibernate():
@@ -476,7 +476,7 @@ class World:
                 assert written or actor.timer is not None, "a DeleteTask waits for nothing"
             if task.stage is Stage.CREATING and any(waiter.answer_by < float("inf") for waiter in task.waiters):
                 assert actor.timer is not None, "nobody will give the provisional answer"
-                assert actor.timer <= max(self.now, min(waiter.answer_by for waiter in task.waiters))
+                assert actor.timer <= max(self.now, min(waiter.answer_by for waiter in task.waiters)) + TICK
         for token in {job.token for job in self.external.jobs.values()}:
             if self.policy.recovery is not Recovery.NEITHER:
                 assert len(self.external.living(token)) <= 1, "two jobs live for one task"

@@ -153,11 +153,12 @@ class LivesWithNeither(Lives):
 
 
 EXAMPLES = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=600, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 TestTasksWithAToken = LivesWithToken.TestCase
+TestTasksWithAToken.settings = EXAMPLES
 TestTasksThatCanBeFound = LivesWithFind.TestCase
+TestTasksThatCanBeFound.settings = EXAMPLES
 TestTasksOfWhichNothingCanBeKnown = LivesWithNeither.TestCase
-for case in (TestTasksWithAToken, TestTasksThatCanBeFound, TestTasksOfWhichNothingCanBeKnown):
-    case.settings = EXAMPLES
+TestTasksOfWhichNothingCanBeKnown.settings = EXAMPLES

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from hypothesis import HealthCheck, settings
 
 from flytower.connectors import Bound, ConnectorRegistry, TaskTemplate, is_terminal
 from flytower.connectors.shell import ShellConnector
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flytower.protocol.generated.flyteidl.admin import Resource
+
+
+# How long an example takes says something of the machine, and nothing of the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture

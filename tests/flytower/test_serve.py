@@ -8,17 +8,32 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from flytower.cli.options import spread
-from flytower.cli.serve import format_address
+from flytower.cli.serve import format_address, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+
+class ServerProcess(Protocol):
+    """A running server, as the fixtures of this folder give it."""
+
+    process: subprocess.Popen[str]
+    ready: str
+    grpc: str
+    metrics: str
+
+    def stop(self, number: int = ...) -> int: ...
+    def rest_of_stdout(self) -> str: ...
+    def log(self) -> str: ...
+
 
 CONNECTOR = """
 from pathlib import Path
@@ -41,6 +56,14 @@ ConnectorRegistry.register({name}())
 """
 
 
+BROKEN = [
+    ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
+    ("raise SystemExit('no licence')", "SystemExit: no licence"),
+    ("1 +", "SyntaxError"),
+    ("from flytower.connectors.shell import *\nConnectorRegistry.register(ShellConnector())", "Duplicate connector"),
+]
+
+
 def module(folder: Path, name: str, text: str | None = None) -> None:
     (folder / f"{name}.py").write_text(text if text is not None else CONNECTOR.format(name=name))
 
@@ -48,6 +71,10 @@ def module(folder: Path, name: str, text: str | None = None) -> None:
 def submit(endpoint: str, task_type: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "flytower", "submit", task_type, "--endpoint", endpoint, "--timeout", "50"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def events(server: ServerProcess) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in server.log().splitlines()]
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -62,51 +89,42 @@ def answers(url: str, status: int) -> bool:
 class TestReady:
     """What a script waits for."""
 
-    def test_one_line_on_stdout_with_both_addresses_and_nothing_else(self, start: Callable[..., object]) -> None:
+    def test_one_line_on_stdout_with_both_addresses_and_events_as_json_on_stderr(
+        self, start: Callable[..., ServerProcess]
+    ) -> None:
         server = start()
         assert server.ready == f"flytower ready grpc={server.grpc} metrics={server.metrics}\n"
-        assert answers(f"http://{server.metrics}/readyz", 200)
         assert server.stop() == 0
         assert server.rest_of_stdout() == ""
+        names = {event["name"] for event in events(server) if event["event"] == "Serving a connector"}
+        assert names == {"Shell Connector", "Webhook Connector"}
 
-    def test_both_connectors_that_ship_are_served(self, start: Callable[..., object]) -> None:
-        server = start()
+    def test_probes_say_so_too_and_the_status_page_shows_both_connectors_that_ship(self, server: ServerProcess) -> None:
+        assert answers(f"http://{server.metrics}/readyz", 200)
         page = httpx.get(f"http://{server.metrics}/", trust_env=False).text
         assert "shell (0)" in page
         assert "webhook (0)" in page
 
-    def test_the_observer_can_be_switched_off(self, start: Callable[..., object]) -> None:
-        server = start("--metrics-port", "off")
+    def test_the_console_script_without_an_observer_and_with_logs_for_a_person(
+        self, start: Callable[..., ServerProcess]
+    ) -> None:
+        script = str(Path(sys.executable).with_name("flytower"))
+        flags = ("--metrics-port", "off", "--log-format", "console", "--log-level", "error")
+        server = start(*flags, command=(script, "serve"))
         assert server.metrics == "off"
-
-    def test_the_console_script_is_the_same_program(self, start: Callable[..., object]) -> None:
-        server = start(command=(sys.executable.replace("python3", "flytower").replace("python", "flytower"), "serve"))
-        assert server.grpc
+        assert server.stop(signal.SIGINT) == 0
+        assert server.log() == ""
 
     @pytest.mark.parametrize(("address", "text"), [(("127.0.0.1", 1), "127.0.0.1:1"), (("::1", 2), "[::1]:2")])
     def test_an_address_is_written_so_that_it_can_be_read(self, address: tuple[str, int], text: str) -> None:
         assert format_address(address) == text
-
-    def test_logs_are_json_lines_when_nobody_watches(self, start: Callable[..., object]) -> None:
-        server = start()
-        server.stop()
-        events = [json.loads(line) for line in server.log().splitlines()]
-        assert {event["name"] for event in events if event["event"] == "Serving a connector"} == {
-            "Shell Connector",
-            "Webhook Connector",
-        }
-
-    def test_logs_can_be_for_a_person_and_less(self, start: Callable[..., object]) -> None:
-        server = start("--log-format", "console", "--log-level", "error")
-        server.stop()
-        assert server.log() == ""
 
 
 class TestModules:
     """Where connectors come from."""
 
     def test_an_option_takes_several_modules_and_can_be_repeated(
-        self, start: Callable[..., object], tmp_path: Path
+        self, start: Callable[..., ServerProcess], tmp_path: Path
     ) -> None:
         for name in ("one", "two", "three"):
             module(tmp_path, name)
@@ -116,30 +134,21 @@ class TestModules:
             assert text in page
         assert "shell" not in page
 
-    @pytest.mark.parametrize(
-        ("text", "reason"),
-        [
-            ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
-            ("raise SystemExit('no licence')", "SystemExit: no licence"),
-            ("1 +", "SyntaxError"),
-            (
-                "from flytower.connectors.shell import *\nConnectorRegistry.register(ShellConnector())",
-                "Duplicate connector",
-            ),
-        ],
-    )
-    def test_a_module_that_fails_is_named_with_its_reason_and_the_others_serve(
-        self, start: Callable[..., object], tmp_path: Path, text: str, reason: str
+    def test_modules_that_fail_are_named_with_their_reasons_and_the_others_serve(
+        self, start: Callable[..., ServerProcess], tmp_path: Path
     ) -> None:
-        module(tmp_path, "broken", text)
+        reasons = {}
+        for number, (text, reason) in enumerate(BROKEN):
+            module(tmp_path, f"broken{number}", text)
+            reasons[f"broken{number}"] = reason
         module(tmp_path, "fine")
-        server = start("--modules", "broken", "fine")
+        server = start("--modules", *reasons, "fine")
         assert "fine (0)" in httpx.get(f"http://{server.metrics}/", trust_env=False).text
-        failures = [event for line in server.log().splitlines() if "reason" in (event := json.loads(line))]
-        assert [event["module"] for event in failures] == ["broken"]
-        assert reason in failures[0]["reason"]
+        told = {event["module"]: event["reason"] for event in events(server) if "reason" in event}
+        assert told.keys() == reasons.keys()
+        assert [name for name, reason in reasons.items() if reason not in told[name]] == []
 
-    def test_a_server_without_connectors_says_so_and_runs(self, start: Callable[..., object]) -> None:
+    def test_a_server_without_connectors_says_so_and_runs(self, start: Callable[..., ServerProcess]) -> None:
         server = start("--no-entry-points")
         assert "no connector to serve" in server.log()
         assert server.stop() == 0
@@ -161,12 +170,8 @@ class TestModules:
 class TestStop:
     """Signals."""
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_a_signal_stops_it_with_exit_code_0(self, start: Callable[..., object], number: int) -> None:
-        assert start().stop(number) == 0
-
     def test_a_call_in_flight_finishes_while_readiness_is_gone(
-        self, start: Callable[..., object], tmp_path: Path
+        self, start: Callable[..., ServerProcess], tmp_path: Path
     ) -> None:
         module(tmp_path, "slow")
         server = start("--modules", "slow")
@@ -181,7 +186,7 @@ class TestStop:
             assert call.result().stdout == "SUCCEEDED\n"
         assert server.process.wait() == 0
 
-    def test_a_call_that_outlasts_the_grace_is_ended(self, start: Callable[..., object], tmp_path: Path) -> None:
+    def test_a_call_that_outlasts_the_grace_is_ended(self, start: Callable[..., ServerProcess], tmp_path: Path) -> None:
         module(tmp_path, "slow")
         server = start("--modules", "slow", "--grace", "0.1")
         with ThreadPoolExecutor() as pool:
@@ -194,9 +199,8 @@ class TestStop:
             (tmp_path / "go").touch()  # the connector's thread cannot be killed, only left
         assert server.process.wait() == 0
 
-    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
     def test_a_second_signal_does_not_wait_for_the_grace(
-        self, start: Callable[..., object], tmp_path: Path, number: int, code: int
+        self, start: Callable[..., ServerProcess], tmp_path: Path
     ) -> None:
         module(tmp_path, "slow")
         server = start("--modules", "slow", "--grace", "3600")
@@ -205,27 +209,28 @@ class TestStop:
             until((tmp_path / "started").exists)
             server.process.send_signal(signal.SIGTERM)
             until(lambda: answers(f"http://{server.metrics}/readyz", 503))
-            assert server.stop(number) == code
+            assert server.stop(signal.SIGINT) == 130
             assert call.result().returncode == 3
 
 
 class TestRefusals:
     """What keeps it from starting, and with which exit code."""
 
-    def test_wrong_settings_are_a_usage_error_with_every_problem(self, start: Callable[..., object]) -> None:
-        server = start("--port", "70000", "--log-level", "loud", FLYTOWER_GRACEFUL="1")
-        assert server.process.wait() == 2
+    def test_wrong_settings_are_a_usage_error_with_every_problem(self) -> None:
+        environ = {"FLYTOWER_GRACEFUL": "1"}
+        result = CliRunner().invoke(serve, ["--port", "70000", "--log-level", "loud"], env=environ)
+        assert result.exit_code == 2
         for text in ("port", "log_level", "did you mean FLYTOWER_GRACE?"):
-            assert text in server.log()
+            assert text in result.stderr
 
-    def test_an_unknown_key_of_the_file_is_refused(self, start: Callable[..., object], tmp_path: Path) -> None:
+    def test_an_unknown_key_of_the_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "it.toml").write_text("modulse = []")
-        server = start("--config", "it.toml")
-        assert server.process.wait() == 2
-        assert "did you mean modules?" in server.log()
+        result = CliRunner().invoke(serve, ["--config", str(tmp_path / "it.toml")])
+        assert result.exit_code == 2
+        assert "did you mean modules?" in result.stderr
 
     @pytest.mark.parametrize("flag", ["--port", "--metrics-port"])
-    def test_a_taken_port_is_named_at_once(self, start: Callable[..., object], flag: str) -> None:
+    def test_a_taken_port_is_named_at_once(self, start: Callable[..., ServerProcess], flag: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             server = start(flag, str(port))
@@ -233,7 +238,9 @@ class TestRefusals:
             assert server.process.wait() == 1
         assert f"127.0.0.1:{port} cannot be listened on" in server.log()
 
-    def test_limits_are_in_force(self, start: Callable[..., object], run: Callable[..., object]) -> None:
+    def test_limits_are_in_force(
+        self, start: Callable[..., ServerProcess], run: Callable[..., subprocess.CompletedProcess[str]]
+    ) -> None:
         server = start(FLYTOWER_LIMITS_MAX_MESSAGE_BYTES="2000")
         result = run("submit", "shell", "--endpoint", server.grpc, "--custom", json.dumps({"command": "x" * 3000}))
         assert result.returncode == 1

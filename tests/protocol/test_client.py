@@ -110,9 +110,10 @@ class Connectors:
         return admin.ListAgentsResponse(agents=[admin.Agent(name="one"), admin.Agent(name="two")])
 
 
-def frame_types(received: bytes) -> list[int]:
+def frame_types(received: bytearray) -> list[int]:
     """The types of the complete frames that a client has sent."""
-    types, start = [], len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    types: list[int] = []
+    start = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     while len(received) >= (end := start + 9 + int.from_bytes(received[start : start + 3], "big")):
         types += received[start + 3 : start + 4]
         start = end

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import trio
 
 from flytower.actors.events import Created, Gone
+from flytower.actors.identity import decode_reference_untrusted
 from flytower.connectors.errors import RetryLater
 from flytower.connectors.policy import Policy
 from flytower.protocol.generated.flyteidl import admin
@@ -38,7 +39,6 @@ STORMS: dict[str, Callable[[], Condition]] = {
 }
 
 TERMINAL = {Phase.SUCCEEDED, Phase.FAILED, Phase.RETRYABLE_FAILED, Phase.ABORTED}
-REFERENCE = b'{"flytower_task": "'
 
 
 class Boom(Exception):
@@ -317,8 +317,8 @@ class World:
 
     def jobs_of(self, kind: str, meta: bytes) -> list[str]:
         """Return the jobs that a resource_meta stands for."""
-        if meta.startswith(REFERENCE):
-            task = meta.removeprefix(REFERENCE)[:-2].decode()
+        task = decode_reference_untrusted(meta)
+        if task is not None:
             return [job.name for job in self.systems[kind].jobs.values() if job.key == task]
         return [JobMeta.decode(meta).job]
 

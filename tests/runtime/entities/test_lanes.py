@@ -419,12 +419,12 @@ async def test_a_cancelled_call_that_waits_is_never_begun(
     assert lane.statistics().cancelled == 1
 
 
-@pytest.mark.parametrize("parked", [False, True])
+@pytest.mark.parametrize("worker", ["new", "parked"])
 async def test_a_call_cancelled_before_its_worker_has_begun_it_is_never_begun(
-    lane: Lane, office: Office, parked: bool
+    lane: Lane, office: Office, worker: str
 ) -> None:
     async with open_lane(lane):
-        if parked:
+        if worker == "parked":
             office.submit("first", at_once)
             await wait_all_tasks_blocked()
         lane.cancel(office.submit("a", at_once))

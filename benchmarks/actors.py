@@ -1,0 +1,402 @@
+"""What actors cost: entities and services, beside bare trio and asyncio tasks in the same run. Takes about a minute.
+
+CPU time is the figure to trust on a machine that others use too. A ratio above 1 says that ours is the faster one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import random
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import trio
+from _table import print_heading, print_table
+
+from flytower.runtime.entity import Behaviour, Call, Reply, Wake, Woke
+from flytower.runtime.host import EntityHost
+from flytower.runtime.lanes import Lane
+from flytower.runtime.ref import Request
+from flytower.runtime.service import Service
+from flytower.runtime.spec import ServiceSpec
+from flytower.runtime.system import open_system
+from flytower.runtime.timers import BATCH, Timers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from flytower.runtime.promise import Promise
+
+SIZES = (1_000, 10_000, 50_000)
+JOBS = 50_000
+STORM = 20_000
+WORKERS = 64
+MESSAGES = 100_000
+SECONDS = 1.5  # that each rate is measured for
+
+
+class BenchContext:
+    """What a host is given to run with."""
+
+    path, name = "/bench", "bench"
+
+    def __init__(self) -> None:
+        self.rng = random.Random(0)
+        self.new_id = map(str, itertools.count()).__next__
+        self.stop_requested = trio.Event()
+        self.is_ready = trio.Event()
+
+    def ready(self) -> None:
+        self.is_ready.set()
+
+
+@asynccontextmanager
+async def running(host: EntityHost[Any]) -> AsyncIterator[None]:
+    context = BenchContext()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(host.run, context)
+        await context.is_ready.wait()
+        yield
+        nursery.cancel_scope.cancel()
+
+
+# ---- what an entity costs -------------------------------------------------------------------------------------
+
+
+class Ask(NamedTuple):
+    promise: Promise[int]
+
+
+class Sleeper(Behaviour[int]):
+    """Counts its messages; answers; wakes once."""
+
+    def transition(self, state: int, message: object, now: float) -> tuple[int, Sequence[object]]:  # noqa: ARG002
+        if type(message) is Ask:
+            return state, (Reply(message.promise, state),)
+        return state + 1, ()
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
+
+
+def per_item(items: int, work: Callable[[], object]) -> float:
+    """Return the CPU microseconds of each of so many items."""
+    began = time.process_time()
+    work()
+    return (time.process_time() - began) / items * 1e6
+
+
+async def entities(count: int, spread: float) -> None:
+    """Print figures for so many idle entities with a timer each, due within `spread` seconds."""
+    host = EntityHost("bench", Sleeper())
+    keys = [f"task-{number:06}" for number in range(count)]
+    effects = (Wake(3600.0, spread),)
+    async with running(host):
+        gc.collect()
+        before = resident_bytes()
+
+        def spawn() -> None:
+            for key in keys:
+                host.start(key, 0, effects)
+
+        def tell() -> None:
+            for number in range(MESSAGES):
+                host.tell(keys[number % count], number)
+
+        def ask() -> None:
+            for number in range(MESSAGES):
+                host.ask(keys[number % count], Ask).result()
+
+        spawned = per_item(count, spawn)
+        gc.collect()
+        size = (resident_bytes() - before) / count
+        told, asked = per_item(MESSAGES, tell), per_item(MESSAGES, ask)
+        timers = host._timers  # noqa: SLF001 - to fire all of them without waiting for an hour
+        due = trio.current_time() + 4000 + spread
+        fired = per_item(count, lambda: all(iter(lambda: timers._fire_batch(due), False)))  # noqa: SLF001
+        assert host.statistics().queued == 0  # noqa: S101
+        began = time.process_time()
+    ended = (time.process_time() - began) / count * 1e6
+    print(spawned, told, asked, fired, ended, size)
+
+
+def measure_entities() -> None:
+    rows = []
+    for count, spread in [(size, 5.0) for size in SIZES] + [(SIZES[-1], 3600.0)]:
+        run = [sys.executable, __file__, "entities", str(count), str(spread)]  # each size in a process of its own
+        figures = subprocess.run(run, check=True, capture_output=True, text=True).stdout.split()
+        rows.append([f"{count:,}, due within {spread:,.0f} s", *map(float, figures), count * float(figures[-1]) / 2**20])
+    header = ["idle entities with a timer", "spawn us", "tell us", "ask us", "wake us", "end us", "bytes each", "MiB"]
+    print_table("Entities (CPU; bytes: resident memory, without the keys)", header, rows)
+
+
+# ---- messages -------------------------------------------------------------------------------------------------
+
+
+class Question(Request[int]):
+    pass
+
+
+class Echo(Service[object]):
+    def __init__(self) -> None:
+        self.count = 0
+        self.done = trio.Event()
+
+    async def handle(self, message: object) -> object:
+        self.count += 1
+        if message == "last":
+            self.done.set()
+        return self.count
+
+
+async def channel_round_trip(times: int) -> None:
+    there, here = trio.open_memory_channel[int](1), trio.open_memory_channel[int](1)
+
+    async def echo() -> None:
+        async for value in there[1]:
+            await here[0].send(value)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(echo)
+        for number in range(times):
+            await there[0].send(number)
+            await here[1].receive()
+        nursery.cancel_scope.cancel()
+
+
+async def channel_burst(times: int) -> None:
+    sender, receiver = trio.open_memory_channel[int](1000)
+
+    async def receive() -> None:
+        async for _ in receiver:
+            pass
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        for number in range(times):
+            await sender.send(number)
+        sender.close()
+
+
+async def timed(times: int, work: Callable[[int], Awaitable[object]]) -> float:
+    began = time.process_time()
+    await work(times)
+    return (time.process_time() - began) / times * 1e6
+
+
+async def messages() -> None:
+    times = MESSAGES // 4
+    spec = ServiceSpec("echo", Echo)
+    service: list[Echo] = []
+    spec = ServiceSpec("echo", lambda: service.append(Echo()) or service[-1])  # type: ignore[func-returns-value]
+    host = EntityHost("bench", Sleeper())
+
+    async def ask_entity(count: int) -> None:
+        for _ in range(count):
+            host.ask("a", Ask).result()
+
+    async def tell_entity(count: int) -> None:
+        for number in range(count):
+            host.tell("a", number)
+
+    async def ask_service(count: int) -> None:
+        for _ in range(count):
+            await spec.ref.ask(Question())
+
+    async def tell_service(count: int) -> None:
+        for _ in range(count - 1):
+            await spec.ref.send("message")
+        await spec.ref.send("last")
+        await service[0].done.wait()
+
+    async with running(host), open_system([spec]):
+        host.start("a", 0)
+        trip, burst = await timed(times, channel_round_trip), await timed(times, channel_burst)
+        figures = [
+            ("trio memory channel: one way, in bursts", burst),
+            ("trio memory channel: round trip", trip),
+            ("entity: tell", await timed(times, tell_entity)),
+            ("entity: ask", await timed(times, ask_entity)),
+            ("service: send, until all are handled", await timed(times, tell_service)),
+            ("service: ask", await timed(times, ask_service)),
+        ]
+    rows = [(name, cost, 1e6 / cost, trip / cost) for name, cost in figures]
+    print_table("Messages (CPU)", ["", "us", "per second", "x round trip"], rows)
+
+
+# ---- polls ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Load:
+    """What all jobs do, and how often they did."""
+
+    period: float
+    poll: Callable[[], Awaitable[None]]
+    count: int = 0
+
+
+load = Load(0.0, trio.lowlevel.checkpoint)
+
+
+async def nothing() -> None:
+    load.count += 1
+
+
+async def trio_checkpoint() -> None:
+    load.count += 1
+    await trio.lowlevel.checkpoint()
+
+
+async def asyncio_checkpoint() -> None:
+    load.count += 1
+    await asyncio.sleep(0)
+
+
+class Poller(Behaviour[None]):
+    def transition(self, state: None, message: object, now: float) -> tuple[None, Sequence[object]]:  # noqa: ARG002
+        if type(message) is Woke:
+            return None, (Call("polls", "poll", load.poll, 30.0),)
+        return None, (Wake(load.period / 2, load.period),)
+
+
+async def rates(checkpoint: Callable[[], Awaitable[None]], sleep: Callable[[float], Awaitable[Any]]) -> list[float]:
+    """Return the polls in each CPU second, of a poll that does nothing and of one with a checkpoint."""
+    result = []
+    for poll in (nothing, checkpoint):
+        load.poll = poll
+        await sleep(0.5)
+        load.count, began = 0, time.process_time()
+        await sleep(SECONDS)
+        result.append(load.count / (time.process_time() - began))
+    return result
+
+
+async def entity_polls() -> list[float]:
+    host = EntityHost("bench", Poller(), lanes=[Lane("polls", WORKERS)])
+    for key in range(JOBS):
+        host.start(key, None, [Wake(0, load.period)])
+    async with running(host):
+        return await rates(trio_checkpoint, trio.sleep)
+
+
+async def trio_polls() -> list[float]:
+    async def job() -> None:
+        await trio.sleep(random.random() * load.period)
+        while True:
+            await load.poll()
+            await trio.sleep(load.period / 2 + random.random() * load.period)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(JOBS):
+            nursery.start_soon(job)
+        await trio.sleep(0.1)
+        result = await rates(trio_checkpoint, trio.sleep)
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def asyncio_polls() -> list[float]:
+    async def job() -> None:
+        await asyncio.sleep(random.random() * load.period)
+        while True:
+            await load.poll()
+            await asyncio.sleep(load.period / 2 + random.random() * load.period)
+
+    jobs = [asyncio.ensure_future(job()) for _ in range(JOBS)]
+    await asyncio.sleep(0.1)
+    result = await rates(asyncio_checkpoint, asyncio.sleep)
+    for task in jobs:
+        task.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    return result
+
+
+def measure_polls() -> None:
+    for demand in (10_000, 100_000):
+        load.period = JOBS / demand
+        figures = []
+        for run in (lambda: trio.run(entity_polls), lambda: trio.run(trio_polls), lambda: asyncio.run(asyncio_polls())):
+            gc.collect()
+            figures.append(run())
+        names = (f"entities, {WORKERS} workers", "a trio task per job", "an asyncio task per job")
+        rows = [
+            (name, nop, figures[0][0] / nop, point, figures[0][1] / point)
+            for name, (nop, point) in zip(names, figures, strict=True)
+        ]
+        header = ["polls per CPU second", "does nothing", "entities / it", "a checkpoint", "entities / it"]
+        print_table(f"{JOBS:,} jobs, {demand:,} polls a second asked for", header, rows)
+
+
+# ---- a storm --------------------------------------------------------------------------------------------------
+
+
+class LongestTurn(trio.abc.Instrument):
+    """Measures how long the loop runs tasks between two looks at the outside."""
+
+    def __init__(self) -> None:
+        self.longest = self.began = 0.0
+
+    def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002
+        self.began = time.perf_counter()
+
+    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002
+        if self.began:
+            self.longest = max(self.longest, time.perf_counter() - self.began)
+
+
+async def storm(batch: int) -> tuple[float, float]:
+    load.period, load.poll = 3600.0, trio_checkpoint
+    timers = Timers(batch=batch)
+    host = EntityHost("bench", Poller(), timers, [Lane("polls", WORKERS)])
+    for key in range(STORM):
+        host.start(key, None)
+    context = BenchContext()
+    async with trio.open_nursery() as nursery, running(host):
+        nursery.start_soon(timers.run, context)
+        await context.is_ready.wait()
+        due = trio.current_time() + 0.3
+        for record in host._records.values():  # noqa: SLF001 - all at the same instant
+            timers.schedule(record, due)
+        gc.collect()
+        load.count, turn = 0, LongestTurn()
+        trio.lowlevel.add_instrument(turn)
+        await trio.sleep_until(due)
+        began = time.perf_counter()
+        while load.count < STORM or host.statistics().lanes["polls"].running:
+            await trio.sleep(0.005)
+        drained = time.perf_counter() - began
+        trio.lowlevel.remove_instrument(turn)
+        nursery.cancel_scope.cancel()
+    return turn.longest * 1000, drained * 1000
+
+
+def measure_storm() -> None:
+    rows = [
+        (name, *(min(figures) for figures in zip(*(trio.run(storm, batch) for _ in range(3)), strict=True)))
+        for name, batch in ((f"at most {BATCH} in a turn", BATCH), ("without a cap", STORM))
+    ]
+    print_table(f"{STORM:,} entities due at once (best of 3)", ["", "longest turn ms", "drained ms"], rows)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["entities"]:
+        trio.run(entities, int(sys.argv[2]), float(sys.argv[3]))
+        return
+    print_heading("Actors")
+    measure_entities()
+    trio.run(messages)
+    measure_polls()
+    measure_storm()
+
+
+if __name__ == "__main__":
+    main()
