@@ -190,7 +190,8 @@ class Node:
             )
 
         category = connector.category
-        return ChildSpec(f"{category.name}@{category.version}", make, grace=STOP_SECONDS)
+        name = category.name.replace("/", "%2F")  # a path has one component for each actor
+        return ChildSpec(f"{name}@{category.version}", make, grace=STOP_SECONDS)
 
     def _make_gateway(self) -> Gateway:
         methods = [*self.tasks.methods(), *self.sync_tasks.methods(), *self.metadata.methods()]
@@ -224,7 +225,11 @@ async def open_node(
         SystemFailed: Something in the tree failed more often than its supervisors allow; the block is cancelled.
     """
     node = Node(config, new_id or (lambda: uuid.uuid4().hex))
-    async with open_event_loop(), open_system(node.specs(), strategy=Strategy.REST_FOR_ONE, rng=rng) as system:
+    budget = config.grace + 2 * STOP_SECONDS
+    async with (
+        open_event_loop(),
+        open_system(node.specs(), strategy=Strategy.REST_FOR_ONE, budget=budget, rng=rng) as system,
+    ):
         node.system = system
         watch(node)
         yield node

@@ -40,7 +40,7 @@ from flytower.actors.events import (
     Wanted,
 )
 from flytower.actors.failures import Failure, FailureKind
-from flytower.actors.identity import Identity, decode_reference_untrusted
+from flytower.actors.identity import Identity, adopted_id, decode_reference_untrusted
 from flytower.actors.ledger.memory import MemoryStore
 from flytower.actors.ledger.service import Ledger
 from flytower.actors.ledger.store import LedgerError
@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from flytower.actors.ledger.row import Row
 
 CATEGORY = TaskCategory("spark", 0)
+ELSEWHERE = "elsewhere"
+"""The token of a job that another server created: not ours to lose, but ours to delete when we are asked to."""
+
 TICK = 0.010
 """Timers come due in ticks: never in the moment in which they are set."""
 
@@ -96,6 +99,11 @@ class ExternalSystem:
         self.jobs[meta] = Job(meta, token)
         self.deeds.append(("create", token, meta))
         return meta
+
+    def foreign(self) -> bytes:
+        """Return the one job of another server."""
+        found = next((job.meta for job in self.jobs.values() if job.token == ELSEWHERE), None)
+        return found or self.create(ELSEWHERE)
 
     def find(self, token: str) -> bytes | None:
         return next((job.meta for job in self.jobs.values() if job.token == token and job.alive), None)
@@ -510,9 +518,9 @@ class World:
             assert actor.task.stage is Stage.LIVE or row == row_of(actor.task), "the ledger does not know how it ended"
         for job in self.external.jobs.values():
             if job.alive and job.token not in self.unknown:
-                assert job.token not in self.confirmed, "a deleted job lives"
+                assert not {job.token, adopted_id(CATEGORY, job.meta)} & self.confirmed, "a deleted job lives"
                 assert job.token not in self.superseded, "a superseded job lives that nobody will delete"
-                assert job.meta in owned, "a job lives that nobody owns"
+                assert job.meta in owned or job.token == ELSEWHERE, "a job lives that nobody owns"
 
 
 LEGAL = {

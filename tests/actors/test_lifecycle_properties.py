@@ -48,7 +48,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(wanted=st.booleans())
     def ask_for_a_job_of_another_server(self, wanted: bool) -> None:  # noqa: FBT001 - as above
-        meta = self.world.external.create("elsewhere")if self.recovery is Recovery.TOKEN else b'{"job":"elsewhere"}'
+        meta = self.world.external.foreign()
         (self.world.read if wanted else self.world.delete)(meta)
 
     # ---- the external system
@@ -153,7 +153,7 @@ class LivesWithNeither(Lives):
 
 
 EXAMPLES = settings(
-    max_examples=600, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=2000, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 TestTasksWithAToken = LivesWithToken.TestCase

@@ -31,7 +31,7 @@ async def test_a_delete_is_handled_at_once_while_a_poll_is_under_way_and_ends_it
         meta = await client.create("neither")
         await client.get("neither", meta)
         system.weather["get"] = Weather.SILENT
-        await trio.sleep(30)
+        await trio.sleep(60)
         assert system.under_way["get"] == 1
         now = trio.current_time()
         await client.delete("neither", meta)

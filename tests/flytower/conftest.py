@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -85,7 +85,7 @@ def _start(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Start servers in this test's folder; those that are left are killed when it ends."""
     servers: list[ServerProcess] = []
 
-    def start(*args: str, **options: str) -> ServerProcess:
+    def start(*args: str, **options: Any) -> ServerProcess:
         servers.append(launch(tmp_path, *args, **options))
         return servers[-1]
 
