@@ -51,8 +51,9 @@ test-all: $(STAMP)  ## Run the tests on every supported Python that is at hand.
 bench: $(STAMP)  ## Print the benchmarks' tables.
 	$(BIN)/python benchmarks/actors.py
 
-generate: $(STAMP)  ## Write the messages anew from flyteidl's descriptors.
+generate: $(STAMP)  ## Write the messages anew from flyteidl's descriptors, and the list of settings.
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m flytower.protocol.generate
+	$(BIN)/python scripts/settings_doc.py
 
 format: $(STAMP)  ## Format, and fix what can be fixed without thinking.
 	$(BIN)/ruff check --fix .

@@ -17,7 +17,7 @@ from flytower.protocol.calls import Streaming, Unary
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.routes import ASYNC_AGENT_SERVICE, service_methods
 from flytower.protocol.status import RpcError, Status
-from flytower.runtime.host_errors import HostError
+from flytower.runtime.host_errors import HostError, HostStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,9 +104,9 @@ class AsyncConnectorService:
         if entry is None:
             return self._read_unknown(category, request.resource_meta, call)
         call.about = About(category.name, "get")
-        asleep = entry.touch(trio.current_time())
-        if asleep:
-            self._host_of(entry).tell(entry.task, Wanted())
+        asleep, host = entry.touch(trio.current_time()), self._hosts.get(category)
+        if asleep and host is not None:
+            host.tell(entry.task, Wanted())
         return entry.answer or self._first_answer(entry, call)
 
     def DeleteTask(self, request: admin.DeleteTaskRequest, call: Call) -> Pending[bytes]:  # noqa: N802
@@ -156,14 +156,11 @@ class AsyncConnectorService:
             )
         return connector
 
-    def _host(self, connector: Bound) -> ConnectorHost:
-        host = self._hosts.get(connector.category)
+    def _host(self, served: Bound | Entry) -> ConnectorHost:
+        host = self._hosts.get(served.category)
         if host is None:
-            raise RpcError(Status.UNAVAILABLE, f"The connector of {connector.category} is restarting; try again.")
+            raise RpcError(Status.UNAVAILABLE, f"The connector of {served.category} is restarting; try again.")
         return host
-
-    def _host_of(self, entry: Entry) -> ConnectorHost:
-        return self._hosts[entry.category]
 
     def _identify(self, category: TaskCategory, request: admin.CreateTaskRequest) -> Identity:
         metadata = request.task_execution_metadata
@@ -180,7 +177,7 @@ class AsyncConnectorService:
         try:
             task = host.reserve(identity, 1 if entry is None else entry.generation + 1, asked, request)
         except HostError as error:
-            raise RpcError(Status.RESOURCE_EXHAUSTED, f"No room for another task: {error}") from error
+            raise _not_taken(error) from error
         born = self._directory.get(task)
         if born is not None:
             for earlier in self._directory.earlier(born):
@@ -197,7 +194,7 @@ class AsyncConnectorService:
                 Status.INVALID_ARGUMENT, f"The resource_meta is none of {connector.category}: {error}"
             ) from error
         except HostError as error:
-            raise RpcError(Status.RESOURCE_EXHAUSTED, f"No room for another task: {error}") from error
+            raise _not_taken(error) from error
 
     def _read_unknown(self, category: TaskCategory, meta: bytes, call: Call) -> bytes | Pending[bytes]:
         connector = self._connector(category, call, "get")
@@ -215,7 +212,7 @@ class AsyncConnectorService:
     def _first_answer(self, entry: Entry, call: Call) -> Pending[bytes]:
         """Wait for the first answer, until the caller's deadline is near; then say that there is none yet."""
         reply = ReadReply()
-        self._host_of(entry).ask(entry.task, ReadAsked, reply)
+        self._host(entry).ask(entry.task, ReadAsked, reply)
         if not reply.done:
             by = _share_of_deadline(call, default=call.started + FIRST_ANSWER_SECONDS)
             alarm = self._timers.at(by, lambda: reply.resolve(_no_answer_yet(entry)))
@@ -257,6 +254,13 @@ def _category(
     if category is not None and category.name:
         return TaskCategory(category.name, category.version)
     return TaskCategory(request.task_type, 0)
+
+
+def _not_taken(error: HostError) -> RpcError:
+    """Say why a host takes no further task; one that stops is followed by another."""
+    if isinstance(error, HostStopped):
+        return RpcError(Status.UNAVAILABLE, "The connector is restarting; try again.")
+    return RpcError(Status.RESOURCE_EXHAUSTED, f"No room for another task: {error}")
 
 
 def _share_of_deadline(call: Call, default: float) -> float:

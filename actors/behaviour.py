@@ -37,7 +37,6 @@ from flytower.actors.failures import Failure, FailureKind, classify
 from flytower.actors.lifecycle import step
 from flytower.actors.secrets import secrets_of
 from flytower.actors.task import Task
-from flytower.protocol.scrub import scrub
 from flytower.runtime.entity import Behaviour, Call, Raised, Returned, Stopping, TimedOut, Woke
 
 if TYPE_CHECKING:
@@ -131,8 +130,13 @@ class TaskBehaviour(Behaviour[Task]):
         return None if row is None else self.begun(resume(row, self._policy, now, durable=durable), now)
 
     def ended(self, key: Hashable, state: Task, exit: Exit) -> None:  # noqa: A002, ARG002 - the host's signature
-        """Take the task out of the directory."""
-        self._directory.leave(str(key))
+        """Take the task out of the directory.
+
+        One that crashed and is in the ledger stays there: its actor comes back (with its host, or by the janitor).
+        Until then its answer stands, and neither its key nor its job may be given to another actor.
+        """
+        if not exit.crashed or self._ledger.store.get(str(key)) is None:
+            self._directory.leave(str(key))
 
     def describe(self, state: Task) -> str:
         """Say where the task is in its life."""
@@ -149,10 +153,8 @@ class TaskBehaviour(Behaviour[Task]):
                 self.breaker.succeeded()
                 return self._success(task, tag, value)
             case Raised(tag, _) | TimedOut(tag, _):
-                failure = classify(message)
-                if task.request is not None:
-                    failure = failure._replace(text=scrub(failure.text, secrets_of(task.request.template)))
-                return self._failure(tag, failure, now)
+                secrets = secrets_of(task.request.template) if task.request is not None else ()
+                return self._failure(tag, classify(message, secrets), now)
             case Stopping():
                 return Draining()
             case _:

@@ -11,7 +11,7 @@ from flytower.actors.births import adopt, adopt_to_delete, reserve, resume
 from flytower.actors.passage import Passage
 from flytower.runtime.exits import stopped
 from flytower.runtime.host import EntityHost
-from flytower.runtime.host_errors import EntityGone
+from flytower.runtime.host_errors import EntityGone, HostError
 from flytower.runtime.lanes import Lane
 from flytower.runtime.tree import Node
 
@@ -65,6 +65,7 @@ class ConnectorHost:
         self.connector = connector
         self._hosts = hosts
         self.passage = Passage(connector, metrics)
+        self._directory = directory
         self._ledger = ledger
         self._behaviour = TaskBehaviour(connector, self.tell, directory, ledger, metrics)
         concurrency = connector.policy.concurrency
@@ -137,6 +138,12 @@ class ConnectorHost:
         return len(rows)
 
     def _start(self, begun: tuple[Task, Sequence[object]]) -> str:
+        known = self._directory.get(begun[0].id) is not None
         task, effects = self._behaviour.begun(begun, trio.current_time())
-        self._host.start(task.id, task, effects)
+        try:
+            self._host.start(task.id, task, effects)
+        except HostError:
+            if not known:
+                self._directory.leave(task.id)  # no actor would ever take it out
+            raise
         return task.id

@@ -66,6 +66,7 @@ class Directory:
         """Make the entry of a task whose actor is being born; an actor that is restarted keeps its entry."""
         entry = self._entries.get(task.id)
         if entry is not None:
+            self.update(task)
             return entry
         entry = self._entries[task.id] = Entry(task, trio.current_time())
         if task.key:

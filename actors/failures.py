@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from flytower.connectors.errors import JobNotFound, PermanentFailure, RetryLater
+from flytower.protocol.scrub import scrub
 from flytower.runtime.entity import Raised, TimedOut
 from flytower.runtime.host_errors import LaneFull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_TEXT = 1000
 """Characters of a connector's message that are kept: it travels in gRPC trailers and in Flyte's status (8 kB)."""
@@ -38,12 +42,12 @@ class Failure(NamedTuple):
     after: float = 0.0
 
 
-def classify(outcome: Raised | TimedOut) -> Failure:
-    """Say what a call's bad end means."""
+def classify(outcome: Raised | TimedOut, secrets: Iterable[str] = ()) -> Failure:
+    """Say what a call's bad end means; what is said does not hold these secrets."""
     if isinstance(outcome, TimedOut):
         return Failure(FailureKind.TIMEOUT, f"no answer within {outcome.seconds:g} s")
     error = outcome.error
-    text = describe(error)
+    text = describe(error, secrets)
     if isinstance(error, RetryLater):
         return Failure(FailureKind.LATER, text, error.after)
     if isinstance(error, JobNotFound):
@@ -55,11 +59,12 @@ def classify(outcome: Raised | TimedOut) -> Failure:
     return Failure(FailureKind.TRANSIENT, text)
 
 
-def describe(error: BaseException) -> str:
-    """Say what an exception says, with its type, cut to `MAX_TEXT` characters."""
+def describe(error: BaseException, secrets: Iterable[str] = ()) -> str:
+    """Say what an exception says, with its type, without these secrets, cut to `MAX_TEXT` characters."""
     try:
         said = str(error)
     except Exception:  # noqa: BLE001 - a connector's own class, whose __str__ can do anything
         said = ""
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    text = scrub(text, secrets)  # before it is cut: half a secret would not be found
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

@@ -24,8 +24,9 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
-    from flytower.runtime.tree import Node
     from prometheus_client.metrics_core import Metric
+
+    from flytower.runtime.tree import Node
 
 UNKNOWN = "unknown"
 """The label of a task type that no connector here serves."""

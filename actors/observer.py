@@ -20,6 +20,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 import trio
+
 from flytower.actors.http import HttpServer, Reply, open_http_server, text_reply
 from flytower.actors.metrics import CONTENT_TYPE
 from flytower.runtime.tree import Node

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import trio
 from flytower.actors.failures import describe
 from flytower.actors.secrets import secrets_of
-from flytower.connectors.errors import ConnectorMethodNotImplemented, JobNotFound
+from flytower.connectors.errors import ConnectorMethodNotImplemented, InvalidRequest, JobNotFound, ResourceMetaError
 from flytower.protocol.codec import duration_to_timedelta, timestamp_to_datetime
 from flytower.protocol.generated.flyteidl.admin import (
     ExecuteTaskSyncResponse,
     ExecuteTaskSyncResponseHeader,
     GetTaskMetricsResponse,
 )
-from flytower.protocol.scrub import scrub
 from flytower.protocol.status import RpcError, Status
 
 if TYPE_CHECKING:
@@ -97,5 +96,7 @@ class Passage:
             return RpcError(Status.NOT_FOUND, f"The external system does not know this {name} job.")
         if isinstance(error, trio.TooSlowError):
             return RpcError(Status.DEADLINE_EXCEEDED, f"The connector of {name} tasks did not answer in time.")
-        text = scrub(describe(error), secrets)
+        text = describe(error, secrets)
+        if isinstance(error, ResourceMetaError | InvalidRequest):
+            return RpcError(Status.INVALID_ARGUMENT, f"The request is none for {name} tasks: {text}")
         return RpcError(Status.INTERNAL, f"failed to {operation} {name} task with error:\n {text}.")

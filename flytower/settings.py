@@ -105,7 +105,7 @@ class Settings:
         9090, 'Port of the same; 0 picks one, "off" serves none.', "Where flytekit's server has its metrics.", _port
     )
     modules: tuple[str, ...] = _setting(
-        (), "Modules to import, which register connectors.", "None: entry points are found without.", _modules
+        (), "Modules to import, which register connectors.", "Installed packages are found without it.", _modules
     )
     entry_points: bool = _setting(
         True, "Whether installed packages may bring connectors.", "A plugin that is installed is meant to be served."

@@ -53,10 +53,10 @@ class ConnectionEvents(EventsProcessor):
 
     def process(self, event: Event) -> None:
         """Process one event; a frame that says nothing about a call costs the client a token."""
-        if self.owner.closed:
-            return
-        if event.__class__ not in _CALL_EVENTS:
+        if event.__class__ not in _CALL_EVENTS and not self.owner.closed:
             self.owner.count_control_frame()
+        if self.owner.closed:  # before this event, or by it: grpclib has then taken its table apart
+            return
         action: Any = self.processors.get(event.__class__)
         if action is not None:
             action(event)

@@ -226,6 +226,7 @@ class EntityHost(Generic[S]):
         self._phase = Phase.RUNNING
         self._started = trio.current_time()
         self._engine.rng = context.rng
+        self._engine.clock = trio.lowlevel.current_clock().current_time
         self._engine.winding_down = False
         exit = stopped(f"host {self.name!r} has stopped")  # noqa: A001 - OTP's word for it
         try:
@@ -280,7 +281,6 @@ class EntityHost(Generic[S]):
 
     async def _end_all(self, exit: Exit) -> None:  # noqa: A002
         """End every entity. Nothing is waited for: the shielded checkpoints let others run, one after each batch."""
-        self._engine.hold()
         for records in _batches(list(self._records.values()), ENDING_BATCH):
             for record in records:
                 self._engine.end(record, exit)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 import trio
+
 from flytower.actors.ledger.store import LedgerError
 from flytower.runtime.tree import Node
 

@@ -34,8 +34,8 @@ START_SECONDS = 60.0
 LIMIT_SECONDS = 25.0
 """How long the jobs may take, all together; they need about four seconds."""
 
-CLEANUP_SECONDS = 5.0
-"""How long the deletion of what still runs may take, when the demo is interrupted: jobs outlive their server."""
+CLEANUP_SECONDS = 15.0
+"""How long the deletion of what still runs may take, when the demo is interrupted: a shell job gets 10 s to end."""
 
 READ_SECONDS = 0.25
 """Seconds between two looks at the jobs: a person does not see more."""
@@ -161,9 +161,7 @@ async def _watch(client: Client, jobs: Sequence[Job]) -> None:
     delete_at = trio.current_time() + DELETE_AFTER
     with shown:
         while not all(job.over for job in jobs):
-            async with trio.open_nursery() as nursery:
-                for job in jobs:
-                    nursery.start_soon(_read, client, job)
+            await _read_all(client, jobs)
             if trio.current_time() >= delete_at:
                 delete_at = float("inf")
                 for job in jobs:
@@ -185,10 +183,19 @@ async def _delete(client: Client, job: Job) -> None:
 
 
 async def _delete_all(client: Client, jobs: Sequence[Job]) -> None:
-    with trio.move_on_after(CLEANUP_SECONDS, shield=True):  # shielded: Ctrl-C is when it is needed
+    """Delete jobs and see them end: the server forgets a wish when it stops, and jobs outlive it."""
+    with trio.move_on_after(CLEANUP_SECONDS, shield=True), suppress(RpcError):  # the first error is the one to tell
         for job in jobs:
-            with suppress(RpcError):  # the first error is the one to tell
-                await _delete(client, job)
+            await _delete(client, job)
+        while not all(job.over for job in jobs):
+            await _read_all(client, jobs)
+            await trio.sleep(READ_SECONDS)
+
+
+async def _read_all(client: Client, jobs: Sequence[Job]) -> None:
+    async with trio.open_nursery() as nursery:
+        for job in jobs:
+            nursery.start_soon(_read, client, job)
 
 
 async def _read(client: Client, job: Job) -> None:

@@ -33,7 +33,7 @@ def configure_logs(level: str, form: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    _adopt_foreign_logs(number, shared, ending)
+    _adopt_foreign_logs(shared, ending)
 
 
 def _console() -> list[Processor]:
@@ -46,14 +46,17 @@ def _json() -> list[Processor]:
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
 
 
-def _adopt_foreign_logs(level: int, shared: list[Processor], ending: list[Processor]) -> None:
-    """Have what libraries log look the same. Below WARNING they speak of themselves, so only `debug` shows that."""
+def _adopt_foreign_logs(shared: list[Processor], ending: list[Processor]) -> None:
+    """Have what libraries log look the same, warnings and worse.
+
+    Below that, hpack and httpcore write down every header, and httpx every address: among them are secrets.
+    """
     handler = logging.StreamHandler(sys.stderr)
     processors: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[*shared, _name], processors=processors))
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
+    root.setLevel(logging.WARNING)
 
 
 def _name(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -7,16 +7,18 @@ not. What the network and the API do to the caller (latency, errors, a lost repl
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeVar
+from typing import TypeVar, TYPE_CHECKING
 
 import trio
 
 from flytower.connectors.errors import JobNotFound
 from flytower.connectors.resource import Resource
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Weather(Enum):

@@ -134,9 +134,7 @@ class Lives(RuleBasedStateMachine):
     def _fresh(self) -> list[Actor]:
         grace = self.world.policy.not_found_grace
         return [
-            actor
-            for actor in self.world.calls()
-            if actor.call == "get" and self.world.now - actor.task.live_at < grace
+            actor for actor in self.world.calls() if actor.call == "get" and self.world.now - actor.task.live_at < grace
         ]
 
 
@@ -153,7 +151,7 @@ class LivesWithNeither(Lives):
 
 
 EXAMPLES = settings(
-    max_examples=2000, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 TestTasksWithAToken = LivesWithToken.TestCase

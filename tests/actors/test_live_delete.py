@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import trio
 import trio.testing
-from trio.testing import MockClock
 
 from flytower.connectors.errors import RetryLater
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
@@ -15,6 +14,10 @@ from flytower.protocol.status import RpcError, Status
 from tests.actors.external_system import ExternalSystem, Weather
 from tests.actors.live.client import FlakyStore, running
 from tests.actors.live.connectors import FAST, NeitherConnector
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 PREFIX = "s3://bucket/run/node/0"
 
@@ -129,7 +132,9 @@ async def test_a_delete_during_the_create_deletes_the_job_as_soon_as_it_is_there
     assert system.count("get") == 0
 
 
-async def test_deletes_of_the_same_job_are_all_answered_and_done_once(autojump_clock: MockClock, system: ExternalSystem) -> None:
+async def test_deletes_of_the_same_job_are_all_answered_and_done_once(
+    autojump_clock: MockClock, system: ExternalSystem
+) -> None:
     system.latency["delete"] = 10.0
     async with running(NeitherConnector(system)) as client:
         meta = await client.create("neither")
@@ -140,7 +145,9 @@ async def test_deletes_of_the_same_job_are_all_answered_and_done_once(autojump_c
     assert system.count("delete") == 1
 
 
-async def test_a_job_of_another_server_is_deleted_by_its_meta_alone(autojump_clock: MockClock, system: ExternalSystem) -> None:
+async def test_a_job_of_another_server_is_deleted_by_its_meta_alone(
+    autojump_clock: MockClock, system: ExternalSystem
+) -> None:
     system.create_now("made elsewhere")
     async with running(NeitherConnector(system)) as client:
         await client.delete("neither", b'{"job":"job-0"}')

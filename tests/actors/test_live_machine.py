@@ -22,8 +22,13 @@ class NodeMachine(RuleBasedStateMachine):
 
     # ---- callers ----------------------------------------------------------------------------------------------
 
-    @rule(kind=kinds, place=st.integers(0, 1), attempt=st.integers(0, 2), size=st.sampled_from([1, 1, 1, 2]),
-          deadline=st.sampled_from([10.0, None]))
+    @rule(
+        kind=kinds,
+        place=st.integers(0, 1),
+        attempt=st.integers(0, 2),
+        size=st.sampled_from([1, 1, 1, 2]),
+        deadline=st.sampled_from([10.0, None]),
+    )
     def create(self, kind: str, place: int, attempt: int, size: int, deadline: float | None) -> None:
         self.world.create(kind, place, attempt, size, deadline)
 
@@ -46,11 +51,17 @@ class NodeMachine(RuleBasedStateMachine):
 
     # ---- the external systems ---------------------------------------------------------------------------------
 
-    @rule(kind=kinds, operation=st.sampled_from(["create", "get", "delete", "find"]), storm=st.sampled_from(list(STORMS)))
+    @rule(
+        kind=kinds, operation=st.sampled_from(["create", "get", "delete", "find"]), storm=st.sampled_from(list(STORMS))
+    )
     def weather(self, kind: str, operation: str, storm: str) -> None:
         self.world.systems[kind].weather[operation] = STORMS[storm]()
 
-    @rule(kind=kinds, operation=st.sampled_from(["create", "get", "delete"]), seconds=st.sampled_from([0.0, 0.3, 9.0, 15.0]))
+    @rule(
+        kind=kinds,
+        operation=st.sampled_from(["create", "get", "delete"]),
+        seconds=st.sampled_from([0.0, 0.3, 9.0, 15.0]),
+    )
     def latency(self, kind: str, operation: str, seconds: float) -> None:
         self.world.systems[kind].latency[operation] = seconds
 
@@ -66,10 +77,10 @@ class NodeMachine(RuleBasedStateMachine):
 
     # ---- faults of the node -----------------------------------------------------------------------------------
 
-    @rule(kind=kinds, pick=picks)
-    def actor_crashes(self, kind: str, pick: int) -> None:
+    @rule(kind=kinds, pick=picks, times=st.sampled_from([1, 1, 4]))
+    def actor_crashes(self, kind: str, pick: int, times: int) -> None:
         self.world.disturb()
-        self.world.crash_actor(kind, pick)
+        self.world.crash_actor(kind, pick, times)
 
     @rule(kind=kinds)
     def host_crashes(self, kind: str) -> None:
@@ -77,7 +88,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.world.crash_host(kind)
 
     @rule(failing=st.booleans())
-    def ledger(self, failing: bool) -> None:
+    def ledger(self, *, failing: bool) -> None:
         self.world.store.failing = failing
         self.world.ledger_failed |= failing
 
@@ -105,6 +116,4 @@ class NodeMachine(RuleBasedStateMachine):
 class TestNode(NodeMachine.TestCase):  # type: ignore[misc]  # hypothesis makes the class
     """Whatever happens: nothing lost, nothing doubled, nobody left waiting, nothing left running."""
 
-    settings = settings(
-        max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    settings = settings(max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from flytower.connectors.resource import Resource
 from flytower.protocol.generated.flyteidl import admin
@@ -17,6 +16,9 @@ from flytower.protocol.status import RpcError, Status
 from tests.actors.external_system import ExternalSystem
 from tests.actors.live.client import FakeStream, call, running
 from tests.actors.live.connectors import FAST, EchoConnector, NeitherConnector, TalkingConnector
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 TALKING = admin.TaskCategory(name="talking")
 
@@ -55,7 +57,9 @@ async def test_logs_pass_through_as_a_stream(autojump_clock: MockClock, system: 
     assert lines == [f"job-0: line {number}" for number in range(3)]
 
 
-async def test_a_reader_of_logs_that_hangs_up_ends_the_stream(autojump_clock: MockClock, system: ExternalSystem) -> None:
+async def test_a_reader_of_logs_that_hangs_up_ends_the_stream(
+    autojump_clock: MockClock, system: ExternalSystem
+) -> None:
     connector = TalkingConnector(system)
 
     class Stuck(FakeStream):
@@ -198,7 +202,9 @@ async def test_a_sync_request_that_makes_no_sense_is_refused(
 
 
 @pytest.mark.parametrize(
-    "answer", [Resource(Phase.RUNNING), Resource(Phase.UNDEFINED), None, "done", RuntimeError("HTTP 500"), SystemExit(1)], ids=repr
+    "answer",
+    [Resource(Phase.RUNNING), Resource(Phase.UNDEFINED), None, "done", RuntimeError("HTTP 500"), SystemExit(1)],
+    ids=repr,
 )
 async def test_a_sync_connector_that_gives_no_terminal_answer_is_an_error(
     autojump_clock: MockClock, echo: EchoConnector, answer: Any

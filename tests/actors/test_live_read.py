@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from flytower.actors.async_service import FIRST_ANSWER_SECONDS
 from flytower.connectors.errors import PermanentFailure, RetryLater
@@ -15,6 +14,10 @@ from flytower.protocol.status import RpcError, Status
 from tests.actors.external_system import Condition, ExternalSystem, Weather
 from tests.actors.live.client import running
 from tests.actors.live.connectors import FAST, NeitherConnector
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 
 @pytest.fixture
@@ -84,7 +87,9 @@ async def test_a_job_that_cannot_be_followed_for_an_hour_is_given_up_and_deleted
         assert not system.living()
 
 
-async def test_a_failure_that_no_poll_can_help_fails_the_task(autojump_clock: MockClock, system: ExternalSystem) -> None:
+async def test_a_failure_that_no_poll_can_help_fails_the_task(
+    autojump_clock: MockClock, system: ExternalSystem
+) -> None:
     async with running(NeitherConnector(system)) as client:
         meta = await client.create("neither")
         system.weather["get"] = PermanentFailure("access revoked")
@@ -94,7 +99,9 @@ async def test_a_failure_that_no_poll_can_help_fails_the_task(autojump_clock: Mo
         assert "access revoked" in resource.message
 
 
-async def test_a_fresh_job_that_is_not_listed_yet_is_not_lost(autojump_clock: MockClock, system: ExternalSystem) -> None:
+async def test_a_fresh_job_that_is_not_listed_yet_is_not_lost(
+    autojump_clock: MockClock, system: ExternalSystem
+) -> None:
     system.lag = 20.0
     async with running(NeitherConnector(system)) as client:
         meta = await client.create("neither")
@@ -103,7 +110,9 @@ async def test_a_fresh_job_that_is_not_listed_yet_is_not_lost(autojump_clock: Mo
         assert (await client.get("neither", meta)).phase is Phase.RUNNING
 
 
-async def test_a_job_that_somebody_else_removed_can_be_tried_again(autojump_clock: MockClock, system: ExternalSystem) -> None:
+async def test_a_job_that_somebody_else_removed_can_be_tried_again(
+    autojump_clock: MockClock, system: ExternalSystem
+) -> None:
     async with running(NeitherConnector(system)) as client:
         meta = await client.create("neither")
         await trio.sleep(60)
@@ -113,7 +122,9 @@ async def test_a_job_that_somebody_else_removed_can_be_tried_again(autojump_cloc
         assert (await client.get("neither", meta)).phase is Phase.RETRYABLE_FAILED
 
 
-async def test_a_job_of_another_server_is_adopted_by_its_first_read(autojump_clock: MockClock, system: ExternalSystem) -> None:
+async def test_a_job_of_another_server_is_adopted_by_its_first_read(
+    autojump_clock: MockClock, system: ExternalSystem
+) -> None:
     system.create_now("made elsewhere")
     async with running(NeitherConnector(system)) as client:
         meta = b'{"job":"job-0"}'
@@ -212,7 +223,9 @@ async def test_what_is_over_is_forgotten_after_its_retention(autojump_clock: Moc
         assert not client.node.ledger.store.rows()
 
 
-async def test_a_reader_with_a_rhythm_finds_an_answer_that_is_fresh(autojump_clock: MockClock, system: ExternalSystem) -> None:
+async def test_a_reader_with_a_rhythm_finds_an_answer_that_is_fresh(
+    autojump_clock: MockClock, system: ExternalSystem
+) -> None:
     async with running(NeitherConnector(system)) as client:
         meta = await client.create("neither")
         ages = []

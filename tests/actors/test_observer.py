@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import structlog.testing
 import trio
 import trio.testing
 from hypothesis import given
@@ -109,11 +110,18 @@ class TestPages:
         assert "/metrics" in response.text
 
     async def test_a_page_that_fails_is_a_500_and_the_next_request_is_served(self) -> None:
-        async with observing(replace(VIEWS, metrics=fail)) as client:
-            response = await client.get("/metrics")
-            assert response.status_code == 500
-            assert "ZeroDivisionError" not in response.text
-            assert (await client.get("/healthz")).status_code == 200
+        with structlog.testing.capture_logs() as logged:
+            async with observing(replace(VIEWS, metrics=fail)) as client:
+                response = await client.get("/metrics")
+                assert response.status_code == 500
+                assert "ZeroDivisionError" not in response.text
+                assert (await client.get("/healthz")).status_code == 200
+        assert {
+            "event": "A page could not be made",
+            "path": "/metrics",
+            "exc_info": True,
+            "log_level": "error",
+        } in logged
 
     def test_a_tree_of_many_children_is_cut_and_says_so(self) -> None:
         wide = Node("/n", "Host", "x", children=tuple(Node(f"/n/{i}", "Task", "x") for i in range(MAX_CHILDREN + 5)))

@@ -70,7 +70,9 @@ class TestOneTask:
         assert "created " in result.stderr
 
     def test_a_running_task_is_told_and_deleted(self, server: ServerProcess) -> None:
-        meta = submitted(server, *sh("sleep 600"))
+        meta = submitted(server, *sh("echo up; exec sleep 600"))
+        while invoke(server, "logs", "shell", meta).stdout != "up\n":
+            pass
         running = invoke(server, "get", "shell", meta, "--json")
         assert json.loads(running.stdout)["phase"] in {"RUNNING", "INITIALIZING"}
         assert invoke(server, "delete", "shell", meta).exit_code == 0
@@ -169,7 +171,11 @@ class TestLists:
         assert plain_table(("a", "bbb"), [("cc", "d"), ("e", "")]) == ["a   bbb", "cc  d", "e"]
 
 
-class OldServer(agent_pb2_grpc.AgentMetadataServiceServicer, agent_pb2_grpc.AsyncAgentServiceServicer):
+METADATA: Any = agent_pb2_grpc.AgentMetadataServiceServicer
+ASYNCHRONOUS: Any = agent_pb2_grpc.AsyncAgentServiceServicer
+
+
+class OldServer(METADATA, ASYNCHRONOUS):  # type: ignore[misc]  # grpc ships no types
     """A server of another make: bytes for a resource_meta, no task categories, plain results in its log."""
 
     def __init__(self) -> None:

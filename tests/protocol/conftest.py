@@ -11,6 +11,7 @@ import pytest
 import trio
 from hpack import Decoder, Encoder
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, PingFrame, SettingsFrame
+from structlog.testing import capture_logs
 
 from flytower.protocol.calls import Call, Method, Stream, Streaming, Unary
 from flytower.protocol.generated.grpc.health.v1 import HealthCheckRequest, HealthCheckResponse
@@ -233,7 +234,7 @@ class Peer:
         elif isinstance(frame, DataFrame):
             response.data += frame.data
         elif type(frame).__name__ == "RstStreamFrame":
-            response.reset = frame.error_code
+            response.reset = frame.error_code if response.reset is None else response.reset
         response.ended |= "END_STREAM" in frame.flags or response.reset is not None
 
     async def response(self, stream_id: int) -> Response:
@@ -302,6 +303,13 @@ async def _with_grpcio(server: Server, use: Callable[[grpc.Channel], T]) -> T:
             return use(channel)
 
     return await trio.to_thread.run_sync(run)
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[Any]]:
+    """What is logged goes to a list: printing a traceback reads the source files, which blocks the loop."""
+    with capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture

@@ -96,6 +96,7 @@ async def test_a_length_prefix_of_4_gib_is_refused_before_its_bytes(desk: Any, s
         await peer.send(*(peer.body(1, b"x" * 16_000, end=False) for _ in range(3)))  # it was on its way already
         await peer.call(3, "/t.T/Echo")
         assert (await peer.response(3)).status is Status.OK
+        assert response.reset == 0  # NO_ERROR: the rest need not be sent
 
 
 async def test_a_compressed_message_is_unimplemented(desk: Any, serving: Any, connected: Any) -> None:
@@ -108,8 +109,8 @@ async def test_a_compressed_message_is_unimplemented(desk: Any, serving: Any, co
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"\0\0", b"\0\0\0\0\x05abc", b"\0\0\0\0\0\0\0\0\0\0", b"\0\0\0\0\x0c" + b"\xff" * 12],
-    ids=["none", "half a prefix", "half a message", "two messages", "undecodable"],
+    [b"", b"\0\0", b"\0\0\0\0\x05abc", b"\0\0\0\0\0\0\0\0\0\0", b"\0\0\0\0\0\0\0", b"\0\0\0\0\x0c" + b"\xff" * 12],
+    ids=["none", "half a prefix", "half a message", "two messages", "one and a half", "undecodable"],
 )
 async def test_a_request_that_is_not_one_message_is_an_invalid_argument(
     desk: Any, serving: Any, connected: Any, body: Any
@@ -177,12 +178,15 @@ async def test_rapid_resets_end_the_connection_and_only_that(desk: Any, serving:
     ids=["ping", "settings", "priority", "unknown"],
 )
 async def test_floods_of_control_frames_end_the_connection_and_only_that(
-    desk: Any, serving: Any, connected: Any, frame: Any
+    desk: Any, serving: Any, connected: Any, logs: Any, frame: Any
 ) -> None:
     async with serving(desk, limits=Limits(control_burst=50, control_rate=1)) as server, connected(server) as peer:
         await peer.send(*[frame] * 200)
         await peer.closed()
         assert goaway_code(peer) == 11
+        assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == [
+            "A client sends too many control frames"
+        ]
         assert await still_serves(server, connected)
 
 

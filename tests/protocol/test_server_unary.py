@@ -213,8 +213,12 @@ async def test_an_observer_that_fails_does_not_harm_the_call(desk: Any, connecte
         raise ValueError(call.method)
 
     async with open_event_loop(), open_server(desk.methods(), finished=failing) as server, connected(server) as peer:
-        await peer.call(1, "/t.T/Echo")
-        assert (await peer.response(1)).status is Status.OK
+        with capture_logs() as logs:
+            await peer.call(1, "/t.T/Echo")
+            assert (await peer.response(1)).status is Status.OK
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == [
+        "The observer of finished calls failed"
+    ]
 
 
 async def test_an_answer_that_cannot_be_encoded_is_internal(desk: Any, serving: Any, connected: Any) -> None:

@@ -148,6 +148,7 @@ async def test_a_client_that_reads_nothing_is_cut_and_costs_a_bounded_buffer(
         await trio.testing.wait_all_tasks_blocked(0.05)
         connection = next(iter(server._connections))
         assert not connection.outbound.writable
+        assert not connection.transport.is_reading()  # what it asks for from now on stays in the kernel
         assert connection.transport.get_write_buffer_size() < 300_000
         mock_clock.jump(30)
         await desk.until(lambda: server.statistics().calls == 0)

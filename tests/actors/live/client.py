@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import trio
-from betterproto2 import Message
+from structlog.testing import capture_logs
 
-from flytower.actors.connector_host import ConnectorHost
 from flytower.actors.ledger.memory import MemoryStore
 from flytower.actors.ledger.store import LedgerError, Store
 from flytower.actors.node import Node, NodeConfig, open_node
-from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 from flytower.connectors.category import TaskCategory
 from flytower.connectors.registry import Registry
 from flytower.protocol.calls import Call, Pending
@@ -22,6 +19,12 @@ from flytower.protocol.codec import dict_to_struct
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import TaskTemplate
 from flytower.protocol.status import RpcError, Status
+
+if TYPE_CHECKING:
+    from flytower.actors.connector_host import ConnectorHost
+    from betterproto2 import Message
+    from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
+    from collections.abc import AsyncIterator, Sequence
 
 
 class FlakyStore(MemoryStore):
@@ -68,8 +71,9 @@ async def running(
         registry.register(connector)
     store = store if store is not None else FlakyStore()
     settings = NodeConfig(registry, port=None, metrics_port=None, store=store, **config)
-    async with open_node(settings, rng=Random(7), new_id=_ids().__next__) as node:
-        yield Client(node)
+    with capture_logs() as logs:
+        async with open_node(settings, rng=Random(7), new_id=_ids().__next__) as node:  # noqa: S311 - spreads timers, keeps no secrets
+            yield Client(node, logs)
 
 
 def _ids() -> Any:
@@ -82,8 +86,9 @@ def _ids() -> Any:
 class Client:
     """Calls the handlers of a node. Each method raises the RpcError that a caller would be told."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, logs: Sequence[Any]) -> None:
         self.node = node
+        self.logs = logs
 
     # ---- calls as a gRPC client makes them --------------------------------------------------------------------
 
@@ -145,7 +150,8 @@ class Client:
     def stages(self, kind: str) -> dict[str, str]:
         """Return the stage of each task of a kind, by its id."""
         host = self.host(kind)._host
-        return {str(key): host.state(key).stage.value for key in host.keys()}
+        keys = host.keys()
+        return {str(key): host.state(key).stage.value for key in keys}
 
 
 def call(method: str, deadline: float | None = None) -> Call:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 from flytower.connectors.flavour import Flavour
 from flytower.connectors.policy import Policy, Recovery
-from flytower.connectors.resource import Resource
 from flytower.connectors.resource_meta import ResourceMeta
-from tests.actors.external_system import ExternalSystem
+
+if TYPE_CHECKING:
+    from tests.actors.external_system import ExternalSystem
+    from flytower.connectors.resource import Resource
+    from collections.abc import AsyncIterator
 
 FAST = Policy(create_timeout=20.0, get_timeout=10.0, delete_timeout=30.0)
 """The defaults, but that a create is given up before a test's caller is."""
@@ -72,7 +74,7 @@ class TalkingConnector(NeitherConnector):
 
     async def get_metrics(self, resource_meta: JobMeta, queries: list[str], **_: Any) -> dict[str, Any]:
         self.system.note("metrics", resource_meta.job)
-        return dict.fromkeys(queries, {"value": 1.0})
+        return {query: {"value": 1.0} for query in queries}
 
     async def get_logs(self, resource_meta: JobMeta, **_: Any) -> AsyncIterator[str]:
         self.system.note("logs", resource_meta.job)

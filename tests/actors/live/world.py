@@ -5,10 +5,9 @@ Everything here is synchronous: the driver lets the trio run go on only inside a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TYPE_CHECKING
 
 import trio
 
@@ -23,6 +22,9 @@ from flytower.runtime.testing import Driver, running_tasks
 from tests.actors.external_system import Condition, ExternalSystem, Weather
 from tests.actors.live.client import Client, FlakyStore, running
 from tests.actors.live.connectors import FindConnector, JobMeta, NeitherConnector, TokenConnector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 POLICY = Policy(create_timeout=20.0, retention=1e8, failure_age=None, hibernate_after=1800.0)
 """Nothing is forgotten, and no job is given up: these have tests of their own, and would blur what must hold here."""
@@ -41,7 +43,7 @@ STORMS: dict[str, Callable[[], Condition]] = {
 TERMINAL = {Phase.SUCCEEDED, Phase.FAILED, Phase.RETRYABLE_FAILED, Phase.ABORTED}
 
 
-class Boom(Exception):
+class BoomError(Exception):
     """What crashes an actor."""
 
 
@@ -82,11 +84,15 @@ class World:
     deleted: set[tuple[str, bytes]] = field(default_factory=set)
     """(kind, meta) of every DeleteTask that was answered with OK."""
     superseded: set[tuple[str, int, int]] = field(default_factory=set)
+    answered: set[tuple[str, bytes]] = field(default_factory=set)
+    """(kind, meta) of every GetTask that this node has answered: from then on it always does."""
     unknown: set[str] = field(default_factory=set)
     """The ids of tasks of which the node has said that nobody can know."""
     ledger_failed: bool = False
     client: Client | None = None
     crashed_at: float = -1e9
+    disturbances: list[float] = field(default_factory=list)
+    """When anything of the node was crashed or restarted."""
 
     def __post_init__(self) -> None:
         self.systems = {kind: ExternalSystem(honours_keys=kind == "token") for kind in KINDS}
@@ -97,6 +103,7 @@ class World:
 
     def open(self) -> None:
         """Start a node on the store."""
+        self.answered.clear()
         self.driver.do(self._open)
 
     def close(self) -> None:
@@ -108,7 +115,8 @@ class World:
         self.driver.do(self._close)
         assert self.driver.do(self._tasks) == self.before, "a task of the node outlived it"
         assert not client.node.hosts
-        assert len(client.node.directory) == 0
+        missed = client.node.directory._entries  # whose actor crashed for good, and was not replaced yet
+        assert all(self.store.get(task) is not None for task in missed)
         assert [host._host.keys() for host in hosts] == [[] for _ in hosts]
         assert client.node.timers.statistics().pending == 0
         self.look()
@@ -149,19 +157,19 @@ class World:
         nursery.start_soon(_boom)
         self.settle()
 
-    def crash_actor(self, kind: str, pick: int) -> None:
-        """Crash the actor of a task: by an event that cannot happen to it."""
+    def crash_actor(self, kind: str, pick: int, times: int) -> None:
+        """Crash the actor of a task, so often in a row: by an event that cannot happen to it."""
         assert self.client is not None
         stages = self.stages(kind)
         if stages:
-            task = sorted(stages)[pick % len(stages)]
-            event = Created(b"") if stages[task] == "deleting" else Gone()
-            self.driver.do(self._tell, kind, task, event)
+            self.driver.do(self._crash_actor, kind, sorted(stages)[pick % len(stages)], times)
             self.settle()
 
-    async def _tell(self, kind: str, task: str, event: Any) -> None:
+    async def _crash_actor(self, kind: str, task: str, times: int) -> None:
         assert self.client is not None
-        self.client.host(kind).tell(task, event)
+        for _ in range(times):
+            stage = self.stages(kind).get(task)
+            self.client.host(kind).tell(task, Created(b"") if stage == "deleting" else Gone())
 
     def stages(self, kind: str) -> dict[str, str]:
         assert self.client is not None
@@ -274,6 +282,7 @@ class World:
         if said.error is not None:
             assert said.error.status is Status.UNAVAILABLE, said  # a host or an actor is being restarted
             assert self.disturbed(said.asked), said
+            assert (said.kind, said.about) not in self.answered or self.ledger_failed, said
             return
         resource = admin.GetTaskResponse.parse(said.answer).resource
         assert resource is not None
@@ -282,14 +291,13 @@ class World:
         if seen and seen[-1] in TERMINAL and not self.ledger_failed:
             assert resource.phase is seen[-1], f"{said.about!r} was {seen}, and is {resource}"
         seen.append(resource.phase)
+        self.answered.add((said.kind, said.about))
 
     def _heard_DeleteTask(self, said: Said) -> None:  # noqa: N802 - the method's name
         if said.error is None:
             self.deleted.add((said.kind, said.about))
         else:
             assert said.error.status is Status.UNAVAILABLE, said
-
-    disturbances: list[float] = field(default_factory=list)
 
     def disturb(self) -> None:
         """Note that something is crashed or restarted now."""
@@ -324,6 +332,8 @@ class World:
 
     def conclude(self) -> None:
         """End all faults, let time pass, and judge."""
+        if self.client is None:
+            return  # stopping it has failed already
         self.store.failing = False
         for system in self.systems.values():
             system.calm()
@@ -362,4 +372,4 @@ async def _now() -> float:
 
 
 async def _boom() -> NoReturn:
-    raise Boom
+    raise BoomError

@@ -355,6 +355,37 @@ async def test_the_outcome_of_a_call_that_finishes_under_cancellation_still_reac
     nothing_is_left(bench)
 
 
+async def test_shared_timers_wake_nobody_while_a_cancelled_host_waits_for_its_calls(
+    new_bench: Any, autojump_clock: MockClock
+) -> None:
+    async def stubborn() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(5)
+
+    timers = Timers()
+    bench = new_bench(timers=timers)
+    async with bench.running(timers), trio.open_nursery() as nursery:
+        nursery.start_soon(bench.host.run, bench.context)
+        await bench.context.is_ready.wait()
+        bench.host.start("a", "", [Call("slow", 1, stubborn, 60), Wake(2)])
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() == 5
+    assert bench.behaviour.messages(Woke) == []
+    nothing_is_left(bench)
+
+
+async def test_others_run_while_a_host_ends_its_many_entities(bench: Any) -> None:
+    turns = Turns()
+    ended_in: list[int] = []
+    bench.behaviour.ended = lambda *_: ended_in.append(turns.count)
+    trio.lowlevel.add_instrument(turns)
+    async with bench.run():
+        for key in range(3 * ENDING_BATCH):
+            bench.host.start(key, "")
+    assert [ended_in.count(turn) for turn in sorted(set(ended_in))] == [ENDING_BATCH] * 3
+
+
 async def test_a_host_that_crashes_ends_its_entities_as_crashed(new_bench: Any) -> None:
     """Here: another host has one of its lanes open."""
     lane = Lane("shared", 1)
