@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest --numprocesses auto
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check coverage test-all bench generate format clean
@@ -30,7 +30,7 @@ test: $(STAMP)  ## Run all tests.
 
 coverage: $(STAMP)  ## Run all tests and measure branch coverage; the kernel and the life cycle have to be at 100 %.
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest --numprocesses auto
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered
 	$(BIN)/python -m coverage report --include='$(COVERED)' --fail-under=100

@@ -6,6 +6,7 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
+
 from flytower.actors.answers import own_resource
 from flytower.actors.events import CreateAsked, DeleteAsked, ReadAsked, Superseded, Wanted
 from flytower.actors.fingerprint import fingerprint

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
+
 from flytower.actors.births import resume, row_of
 from flytower.actors.bulkhead import CircuitBreaker, CircuitOpen, TokenBucket
 from flytower.actors.events import (

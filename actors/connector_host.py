@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 import trio
+
 from flytower.actors.behaviour import CONTROL_LANE, POLL_LANE, TaskBehaviour
 from flytower.actors.births import adopt, adopt_to_delete, reserve, resume
 from flytower.actors.passage import Passage

@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import trio
+
 from flytower.actors.answers import Published, response
 from flytower.actors.events import Demand
 

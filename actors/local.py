@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import outcome as outcome_of
@@ -25,6 +24,7 @@ from flytower.connectors.category import TaskCategory
 from flytower.connectors.registry import ConnectorRegistry, Registry
 from flytower.protocol.calls import Call
 from flytower.protocol.codec import dict_to_struct
+from flytower.protocol.decode import decode_untrusted
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import Identifier, LiteralMap, TaskTemplate
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
@@ -95,7 +95,8 @@ class SyncConnectorExecutorMixin(_ExecutorMixin):
             LocalExecutionFailed: The task failed.
         """
         template, inputs = self.task_template(), to_literal_map(kwargs)
-        return run_blocking(lambda: run_sync_task(ConnectorRegistry.default, template, inputs))
+        with _output_folder() as prefix:
+            return run_blocking(lambda: run_sync_task(ConnectorRegistry.default, template, inputs, prefix))
 
 
 class AsyncConnectorExecutorMixin(_ExecutorMixin):
@@ -111,34 +112,43 @@ class AsyncConnectorExecutorMixin(_ExecutorMixin):
             LocalExecutionFailed: The task failed.
         """
         template, inputs = self.task_template(), to_literal_map(kwargs)
-        return run_blocking(lambda: run_async_task(ConnectorRegistry.default, template, inputs))
+        with _output_folder() as prefix:
+            return run_blocking(lambda: run_async_task(ConnectorRegistry.default, template, inputs, prefix))
 
 
-async def run_sync_task(registry: Registry, template: TaskTemplate, inputs: LiteralMap) -> dict[str, object]:
+async def run_sync_task(
+    registry: Registry, template: TaskTemplate, inputs: LiteralMap, prefix: str
+) -> dict[str, object]:
     """Run a task of a sync connector on a node of its own; returns the outputs."""
     bound = registry.get_bound(template.type, template.task_type_version)
-    with tempfile.TemporaryDirectory(prefix="flytower-") as prefix:
-        async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node:
-            answer = await node.hosts[bound.category].passage.execute(template, prefix, inputs)
-        header = answer.header or admin.ExecuteTaskSyncResponseHeader()
-        return _outputs(header.resource or admin.Resource(), prefix)
+    async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node:
+        answer = await node.hosts[bound.category].passage.execute(template, prefix, inputs)
+    header = answer.header or admin.ExecuteTaskSyncResponseHeader()
+    return await _outputs(header.resource or admin.Resource(), prefix)
 
 
 async def run_async_task(
     registry: Registry,
     template: TaskTemplate,
     inputs: LiteralMap,
+    prefix: str,
     progress: Progress = lambda _: None,
 ) -> dict[str, object]:
     """Run a task of an async connector on a node of its own; returns the outputs.
 
     Cancelling it deletes the job, and waits for that, `DELETE_SECONDS` at most.
+
+    Args:
+        registry: Where its connector is.
+        template: What to run.
+        inputs: What to run it with.
+        prefix: The folder for its outputs; also what identifies the task.
+        progress: Hears each new answer.
     """
     registry.get_bound(template.type, template.task_type_version)  # to say so before anything is started
-    with tempfile.TemporaryDirectory(prefix="flytower-") as prefix:
-        async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node:
-            resource = await follow(node, template, inputs, prefix, progress)
-        return _outputs(resource, prefix)
+    async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node:
+        resource = await follow(node, template, inputs, prefix, progress)
+    return await _outputs(resource, prefix)
 
 
 async def follow(
@@ -212,14 +222,20 @@ def _call(method: str) -> Call:
     return Call(method=method, deadline=None, metadata={}, peer="local")
 
 
-def _outputs(resource: admin.Resource, prefix: str) -> dict[str, object]:
+def _output_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="flytower-")
+
+
+async def _outputs(resource: admin.Resource, prefix: str) -> dict[str, object]:
     """Return the outputs of a task that succeeded: from its answer, else from the file that it wrote."""
     if resource.phase is not Phase.SUCCEEDED:
         raise LocalExecutionFailed(resource)
     if resource.outputs is not None:
         return from_literal_map(resource.outputs)
-    written = Path(prefix) / OUTPUTS_FILE
-    return from_literal_map(LiteralMap.parse(written.read_bytes())) if written.exists() else {}
+    written = trio.Path(prefix) / OUTPUTS_FILE
+    if not await written.exists():
+        return {}
+    return from_literal_map(decode_untrusted(LiteralMap, await written.read_bytes()))
 
 
 def run_blocking(run: Callable[[], Awaitable[T]]) -> T:

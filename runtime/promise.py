@@ -38,10 +38,11 @@ class Promise(Generic[T]):
 
     def resolve(self, value: T) -> bool:
         """Give the answer; returns False when there was one already, or nobody waits any more."""
-        if self.done or self.withdrawn:
+        if self._value is not _PENDING or self._error is not None or self.withdrawn:  # `done`, on the hottest path
             return False
         self._value = value
-        self._settle()
+        if self._callbacks is not None:
+            self._settle()
         return True
 
     def reject(self, error: BaseException) -> bool:

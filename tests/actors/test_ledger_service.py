@@ -6,7 +6,8 @@ import random
 import threading
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
@@ -23,6 +24,8 @@ from flytower.runtime.system import System, open_system
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, MutableMapping, Sequence
+
+    from flytower.runtime.context import Context
 
 
 class Disk(MemoryStore):
@@ -217,6 +220,15 @@ async def test_what_is_queued_at_the_stop_is_written_before_it_ends(ledger: Ledg
     assert disk.writes == [("put", ["a1"]), ("remove", ["c"]), ("put", ["b1"])]
 
 
+async def test_a_ledger_that_is_cancelled_still_writes_what_is_queued(ledger: Ledger, disk: Disk, books: Books) -> None:
+    books.record("a", 1)
+    context = cast("Context", SimpleNamespace(ready=lambda: None, stop_requested=trio.Event()))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await ledger.run(context)
+    assert (books.entries, disk.kept()) == (["a1"], {"a": 1})
+
+
 # ---- forgetting ------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +309,7 @@ def test_the_latest_row_is_the_one_on_its_way_and_known_not_to_be_durable(
     books.record("b", 1)
     books.record("a", 3)
     assert ledger.latest("a") == (Row("a", 3, "spark", 0, "live"), False)
+    assert ledger.latest("b") == (Row("b", 1, "spark", 0, "live"), False)
 
 
 # ---- any order -------------------------------------------------------------------------------------------------

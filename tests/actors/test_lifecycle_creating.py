@@ -375,6 +375,7 @@ def test_asking_that_was_put_off_does_not_count_and_comes_not_sooner_than_allowe
         assert life.invoked == []
         life.send(DUE, after=1.0)
         assert len(life.invoked) == 1
+    assert life.send(failed(failure())).stage is Stage.CREATING
 
 
 def test_a_job_that_is_not_found_is_looked_for_once_more_before_it_is_created() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, TypeVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import trio
@@ -17,8 +17,9 @@ from tests.actors.live.client import Client, FlakyStore, running
 from tests.actors.live.connectors import FindConnector, NeitherConnector, TokenConnector
 
 if TYPE_CHECKING:
-    from trio.testing import MockClock
     from collections.abc import Awaitable, Callable
+
+    from trio.testing import MockClock
 
 CONNECTORS = {connector.name: connector for connector in (TokenConnector, FindConnector, NeitherConnector)}
 

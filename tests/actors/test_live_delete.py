@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -14,7 +15,6 @@ from flytower.protocol.status import RpcError, Status
 from tests.actors.external_system import ExternalSystem, Weather
 from tests.actors.live.client import FlakyStore, running
 from tests.actors.live.connectors import FAST, NeitherConnector
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

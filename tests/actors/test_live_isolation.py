@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -25,8 +25,9 @@ from tests.actors.live.connectors import (
 )
 
 if TYPE_CHECKING:
-    from trio.testing import MockClock
     from collections.abc import Callable
+
+    from trio.testing import MockClock
 
 
 @pytest.fixture
@@ -49,7 +50,6 @@ def system() -> ExternalSystem:
         Resource(99),  # type: ignore[arg-type]  # a number that is no phase
         Resource(Phase.SUCCEEDED, outputs={"x": object()}),
     ],
-    ids=repr,
 )
 async def test_a_poison_connector_hurts_nobody_else(
     autojump_clock: MockClock, system: ExternalSystem, gives: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -204,7 +204,6 @@ async def test_a_sync_request_that_makes_no_sense_is_refused(
 @pytest.mark.parametrize(
     "answer",
     [Resource(Phase.RUNNING), Resource(Phase.UNDEFINED), None, "done", RuntimeError("HTTP 500"), SystemExit(1)],
-    ids=repr,
 )
 async def test_a_sync_connector_that_gives_no_terminal_answer_is_an_error(
     autojump_clock: MockClock, echo: EchoConnector, answer: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import trio
@@ -18,8 +18,9 @@ from tests.actors.live.client import Client, FlakyStore, running
 from tests.actors.live.connectors import FindConnector, NeitherConnector, TokenConnector
 
 if TYPE_CHECKING:
-    from trio.testing import MockClock
     from collections.abc import Callable
+
+    from trio.testing import MockClock
 
 PREFIX = "s3://bucket/run/node/0"
 

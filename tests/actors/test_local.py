@@ -158,7 +158,7 @@ async def test_an_interrupted_run_deletes_its_job_and_waits_for_that() -> None:
     registry.register(connector)
     template, inputs = CounterTask().task_template(), to_literal_map({"value": 1})
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_async_task, registry, template, inputs)
+        nursery.start_soon(run_async_task, registry, template, inputs, "here/0")
         await connector.created.wait()
         nursery.cancel_scope.cancel()
     assert connector.record == ["create my_counter", "delete 1"]
@@ -172,6 +172,7 @@ async def test_progress_hears_each_new_answer_once() -> None:
         registry,
         CounterTask().task_template(),
         to_literal_map({"value": 2}),
+        "here/0",
         lambda resource: heard.append(resource.phase.name),
     )
     assert outputs == {"doubled": 4}

@@ -91,6 +91,10 @@ class Shell:
         """Return the job's folder."""
         return JobFolder(self.root / str(self.bound.decode(meta).job_id))  # type: ignore[attr-defined]  # a ShellJobMeta
 
+    async def owner(self, meta: bytes) -> Any:
+        """Return who runs the job, read in a thread as the connector does."""
+        return await trio.to_thread.run_sync(self.folder(meta).owner)
+
     def kill_everything(self) -> None:
         """End whatever a failed test has left."""
         for path in self.root.glob("*"):
@@ -105,4 +109,4 @@ async def shell(tmp_path: Path, template: Callable[..., TaskTemplate]) -> AsyncI
     """Return a shell connector with a root of its own; nothing of it is left behind."""
     made = Shell(tmp_path / "jobs", template)
     yield made
-    made.kill_everything()
+    await trio.to_thread.run_sync(made.kill_everything)

@@ -149,7 +149,7 @@ async def test_an_ordinary_type_error_stays_what_it_is() -> None:
 WORSE = [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), BaseException("odd")]
 
 
-@pytest.mark.parametrize("error", WORSE, ids=repr)
+@pytest.mark.parametrize("error", WORSE)
 async def test_what_is_no_exception_becomes_one(error: BaseException, asyncio_loop: None) -> None:
     def raises() -> None:
         raise error

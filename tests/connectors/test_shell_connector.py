@@ -268,7 +268,7 @@ async def test_a_running_job_is_found_after_a_restart(shell: Any) -> None:
 
 async def test_the_process_has_a_session_of_its_own_and_is_not_our_child(shell: Any) -> None:
     meta = await shell.create("echo ready; sleep 60")
-    owner = shell.folder(meta).owner()
+    owner = await shell.owner(meta)
     stat = read_stat(owner.pid)
     assert stat is not None
     assert stat.session == stat.group == owner.group != os.getsid(0)
@@ -297,7 +297,7 @@ async def test_fifty_jobs_at_once_all_end_as_they_should(shell: Any) -> None:
 async def test_a_job_that_is_killed_with_its_wrapper_is_retryable(shell: Any) -> None:
     meta = await shell.create("echo ready; sleep 60")
     await shell.printed(meta, "ready")
-    os.killpg(shell.folder(meta).owner().group, signal.SIGKILL)
+    os.killpg((await shell.owner(meta)).group, signal.SIGKILL)
     resource = await shell.end_of(meta)
     assert resource.phase is TaskExecution.RETRYABLE_FAILED
     assert "without an exit code" in resource.message
@@ -307,7 +307,7 @@ async def test_a_job_that_is_killed_with_its_wrapper_is_retryable(shell: Any) ->
 async def test_what_a_killed_wrapper_leaves_behind_does_not_run_beside_the_retry(shell: Any) -> None:
     meta = await shell.create(RESISTING)
     await shell.printed(meta, "ready")
-    owner = shell.folder(meta).owner()
+    owner = await shell.owner(meta)
     os.kill(owner.pid, signal.SIGKILL)
     assert (await shell.end_of(meta)).phase is TaskExecution.RETRYABLE_FAILED
     while owner.members():  # noqa: ASYNC110 - a real process, which tells nothing unasked
@@ -317,7 +317,7 @@ async def test_what_a_killed_wrapper_leaves_behind_does_not_run_beside_the_retry
 async def test_a_job_of_an_earlier_boot_is_dead_whatever_has_its_number_now(shell: Any) -> None:
     meta = await shell.create("sleep 60")
     folder = shell.folder(meta)
-    owner = folder.owner()
+    owner = await trio.to_thread.run_sync(folder.owner)
     text = f"{owner.pid} {owner.start} {owner.group} another-boot\n"
     (folder.path / "owner").unlink()
     (folder.path / "owner").write_text(text)
@@ -334,7 +334,7 @@ async def test_a_number_that_is_used_again_is_nobody_that_we_know(shell: Any) ->
     folder = shell.folder(meta)
     (folder.path / "exit_code").unlink()
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:  # noqa: ASYNC220 - it starts at once
-        boot = folder.owner().boot
+        boot = (await trio.to_thread.run_sync(folder.owner)).boot
         (folder.path / "owner").unlink()
         (folder.path / "owner").write_text(f"{stranger.pid} 1 {stranger.pid} {boot}\n")
         assert (await shell.bound.get(meta)).phase is TaskExecution.RETRYABLE_FAILED
@@ -359,7 +359,7 @@ async def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(shell: Any) 
     shell.impatient()
     meta = await shell.create(RESISTING)
     await shell.printed(meta, "ready")
-    owner = shell.folder(meta).owner()
+    owner = await shell.owner(meta)
     await shell.bound.delete(meta)
     assert owner.members() == []
     assert (await shell.bound.get(meta)).phase is TaskExecution.ABORTED
@@ -368,7 +368,7 @@ async def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(shell: Any) 
 async def test_a_delete_ends_what_the_command_has_started_too(shell: Any) -> None:
     meta = await shell.create("sleep 61 & sleep 62 & (sleep 63; true) & echo ready; wait")
     await shell.printed(meta, "ready")
-    owner = shell.folder(meta).owner()
+    owner = await shell.owner(meta)
     assert len(owner.members()) >= 4
     await shell.bound.delete(meta)
     assert owner.members() == []
@@ -377,7 +377,7 @@ async def test_a_delete_ends_what_the_command_has_started_too(shell: Any) -> Non
 async def test_a_delete_after_the_end_ends_what_was_left_running_and_keeps_the_result(shell: Any) -> None:
     meta = await shell.create("sleep 60 >/dev/null 2>&1 & echo done")
     assert (await shell.end_of(meta)).phase is TaskExecution.SUCCEEDED
-    owner = shell.folder(meta).owner()
+    owner = await shell.owner(meta)
     assert owner.members()
     await shell.bound.delete(meta)
     assert owner.members() == []

@@ -134,7 +134,6 @@ def test_a_value_is_the_literal_that_flytekit_would_write(value: object, text: s
         *(None, True, 0, -1, 1.0, "x", b"", NOON, dt.timedelta(microseconds=-1), [], {}),
         *([1, [True, {"a": [None]}]], {1: [2]}, File("u", "f"), Directory("u"), StructuredDataset("u", "f")),
     ],
-    ids=repr,
 )
 def test_a_value_comes_back_by_itself_with_its_type(value: object) -> None:
     found = from_literal(decode_untrusted(core.Literal, bytes(to_literal(value))))
@@ -241,7 +240,6 @@ def test_named_values_go_to_a_map_and_back() -> None:
         ({Colour.RED: 1, "red": 2}, "two keys are the same"),
         ({Name.FIRST: 1, "f": 2, "first ": 3, "\ud800": 4}, "lone surrogate"),
     ],
-    ids=repr,
 )
 def test_what_has_no_literal_form_is_refused_with_its_place(value: object, problem: str) -> None:
     with pytest.raises(LiteralError, match=problem) as caught:

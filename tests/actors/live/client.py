@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from structlog.testing import capture_logs
@@ -21,10 +21,12 @@ from flytower.protocol.generated.flyteidl.core import TaskTemplate
 from flytower.protocol.status import RpcError, Status
 
 if TYPE_CHECKING:
-    from flytower.actors.connector_host import ConnectorHost
-    from betterproto2 import Message
-    from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
     from collections.abc import AsyncIterator, Sequence
+
+    from betterproto2 import Message
+
+    from flytower.actors.connector_host import ConnectorHost
+    from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 
 
 class FlakyStore(MemoryStore):

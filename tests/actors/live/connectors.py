@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 from flytower.connectors.flavour import Flavour
@@ -12,9 +12,10 @@ from flytower.connectors.policy import Policy, Recovery
 from flytower.connectors.resource_meta import ResourceMeta
 
 if TYPE_CHECKING:
-    from tests.actors.external_system import ExternalSystem
-    from flytower.connectors.resource import Resource
     from collections.abc import AsyncIterator
+
+    from flytower.connectors.resource import Resource
+    from tests.actors.external_system import ExternalSystem
 
 FAST = Policy(create_timeout=20.0, get_timeout=10.0, delete_timeout=30.0)
 """The defaults, but that a create is given up before a test's caller is."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
@@ -191,11 +191,10 @@ class World:
     # ---- callers ----------------------------------------------------------------------------------------------
 
     def create(self, kind: str, place: int, attempt: int, size: int, deadline: float | None) -> None:
-        said = self._ask("CreateTask", kind, (place, attempt, size), deadline)
-        for lower in range(attempt):
-            if said.error is None:
-                self.superseded.add((kind, place, lower))
-                self.current.pop((kind, place, lower), None)
+        for lower in range(attempt):  # even if this create fails: the caller has given them up
+            self.superseded.add((kind, place, lower))
+            self.current.pop((kind, place, lower), None)
+        self._ask("CreateTask", kind, (place, attempt, size), deadline)
 
     def get(self, kind: str, meta: bytes) -> None:
         self._ask("GetTask", kind, meta, 10.0)
