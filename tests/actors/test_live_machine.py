@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from tests.actors.live.world import KINDS, STORMS, World
@@ -24,10 +24,13 @@ class NodeMachine(RuleBasedStateMachine):
         self.world = World()
         self.kind = ""
 
-    @initialize(kind=st.sampled_from(KINDS))
-    def choose(self, kind: str) -> None:
+    @initialize(kind=st.sampled_from(KINDS), storm=storms, seconds=st.sampled_from([0.0, 15.0]))
+    def choose(self, kind: str, storm: str, seconds: float) -> None:
         self.kind = kind
         self.system = self.world.systems[kind]
+        self.system.weather["create"] = STORMS[storm]()
+        self.system.latency["create"] = seconds
+        self.world.create(kind, 0, 0, 1, 10.0)
 
     # ---- callers ----------------------------------------------------------------------------------------------
 
@@ -40,16 +43,19 @@ class NodeMachine(RuleBasedStateMachine):
     def create(self, place: int, attempt: int, size: int, deadline: float | None) -> None:
         self.world.create(self.kind, place, attempt, size, deadline)
 
+    @precondition(lambda self: self.world.metas[self.kind])
     @rule(pick=picks)
     def get(self, pick: int) -> None:
-        if metas := self.world.metas[self.kind]:
-            self.world.get(self.kind, metas[-1 - pick % len(metas)])
+        metas = self.world.metas[self.kind]
+        self.world.get(self.kind, metas[-1 - pick % len(metas)])
 
+    @precondition(lambda self: self.world.metas[self.kind])
     @rule(pick=picks)
     def delete(self, pick: int) -> None:
-        if metas := self.world.metas[self.kind]:
-            self.world.delete(self.kind, metas[-1 - pick % len(metas)])
+        metas = self.world.metas[self.kind]
+        self.world.delete(self.kind, metas[-1 - pick % len(metas)])
 
+    @precondition(lambda self: any(not said.over for said in self.world.calls))
     @rule(pick=picks)
     def hang_up(self, pick: int) -> None:
         self.world.hang_up(pick)
@@ -65,14 +71,17 @@ class NodeMachine(RuleBasedStateMachine):
         self.system.latency[operation] = seconds
         self.system.lag = min(seconds, 10.0) if operation == "get" else self.system.lag
 
+    @precondition(lambda self: self.system.living())
     @rule(pick=picks, phase=st.sampled_from([Phase.SUCCEEDED, Phase.FAILED, Phase.QUEUED]))
     def job_moves(self, pick: int, phase: Phase) -> None:
-        jobs = [job for job in self.system.living() if job.phase is Phase.RUNNING]
-        if jobs:
-            self.system.end(jobs[pick % len(jobs)].name, phase)
+        jobs = self.system.living()
+        job = jobs[pick % len(jobs)]
+        if job.phase is Phase.RUNNING:
+            self.system.end(job.name, phase)
 
     # ---- the node ---------------------------------------------------------------------------------------------
 
+    @precondition(lambda self: self.world.calls)
     @rule(pick=picks, times=st.sampled_from([1, 4]))
     def actor_crashes(self, pick: int, times: int) -> None:
         self.world.disturb()

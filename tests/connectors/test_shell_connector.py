@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 RESISTING = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
 
+in_thread = trio.to_thread.run_sync
+
 
 def outputs(resource: Resource) -> dict[str, Any]:
     assert resource.outputs is not None
@@ -216,7 +218,7 @@ async def test_creates_with_one_key_at_the_same_time_run_one_command(shell: Any)
 
 async def test_without_a_key_each_create_is_a_job_of_its_own(shell: Any, template: Any) -> None:
     create = shell.bound.connector.create
-    first, second = create(template(command="true"), ""), create(template(command="true"), "")
+    first, second = [await in_thread(create, template(command="true"), "") for _ in range(2)]
     assert first.job_id != second.job_id
     await shell.end_of(first.encode())
     await shell.end_of(second.encode())
@@ -269,7 +271,7 @@ async def test_a_running_job_is_found_after_a_restart(shell: Any) -> None:
 async def test_the_process_has_a_session_of_its_own_and_is_not_our_child(shell: Any) -> None:
     meta = await shell.create("echo ready; sleep 60")
     owner = await shell.owner(meta)
-    stat = read_stat(owner.pid)
+    stat = await in_thread(read_stat, owner.pid)
     assert stat is not None
     assert stat.session == stat.group == owner.group != os.getsid(0)
     parents = await trio.run_process(["ps", "-o", "ppid=", "-p", str(owner.pid)], capture_stdout=True)
@@ -310,21 +312,21 @@ async def test_what_a_killed_wrapper_leaves_behind_does_not_run_beside_the_retry
     owner = await shell.owner(meta)
     os.kill(owner.pid, signal.SIGKILL)
     assert (await shell.end_of(meta)).phase is TaskExecution.RETRYABLE_FAILED
-    while owner.members():  # noqa: ASYNC110 - a real process, which tells nothing unasked
+    while await in_thread(owner.members):  # noqa: ASYNC110 - a real process, which tells nothing unasked
         await trio.sleep(0.01)
 
 
 async def test_a_job_of_an_earlier_boot_is_dead_whatever_has_its_number_now(shell: Any) -> None:
     meta = await shell.create("sleep 60")
     folder = shell.folder(meta)
-    owner = await trio.to_thread.run_sync(folder.owner)
+    owner = await in_thread(folder.owner)
     text = f"{owner.pid} {owner.start} {owner.group} another-boot\n"
     (folder.path / "owner").unlink()
     (folder.path / "owner").write_text(text)
     assert (await shell.bound.get(meta)).phase is TaskExecution.RETRYABLE_FAILED
     await shell.bound.delete(meta)
-    assert owner.is_alive()  # nothing of this boot was touched
-    owner.signal(signal.SIGKILL)
+    assert await in_thread(owner.is_alive)  # nothing of this boot was touched
+    await in_thread(owner.signal, signal.SIGKILL)
 
 
 async def test_a_number_that_is_used_again_is_nobody_that_we_know(shell: Any) -> None:
@@ -334,7 +336,7 @@ async def test_a_number_that_is_used_again_is_nobody_that_we_know(shell: Any) ->
     folder = shell.folder(meta)
     (folder.path / "exit_code").unlink()
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:  # noqa: ASYNC220 - it starts at once
-        boot = (await trio.to_thread.run_sync(folder.owner)).boot
+        boot = (await in_thread(folder.owner)).boot
         (folder.path / "owner").unlink()
         (folder.path / "owner").write_text(f"{stranger.pid} 1 {stranger.pid} {boot}\n")
         assert (await shell.bound.get(meta)).phase is TaskExecution.RETRYABLE_FAILED
@@ -361,7 +363,7 @@ async def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(shell: Any) 
     await shell.printed(meta, "ready")
     owner = await shell.owner(meta)
     await shell.bound.delete(meta)
-    assert owner.members() == []
+    assert await in_thread(owner.members) == []
     assert (await shell.bound.get(meta)).phase is TaskExecution.ABORTED
 
 
@@ -369,18 +371,18 @@ async def test_a_delete_ends_what_the_command_has_started_too(shell: Any) -> Non
     meta = await shell.create("sleep 61 & sleep 62 & (sleep 63; true) & echo ready; wait")
     await shell.printed(meta, "ready")
     owner = await shell.owner(meta)
-    assert len(owner.members()) >= 4
+    assert len(await in_thread(owner.members)) >= 4
     await shell.bound.delete(meta)
-    assert owner.members() == []
+    assert await in_thread(owner.members) == []
 
 
 async def test_a_delete_after_the_end_ends_what_was_left_running_and_keeps_the_result(shell: Any) -> None:
     meta = await shell.create("sleep 60 >/dev/null 2>&1 & echo done")
     assert (await shell.end_of(meta)).phase is TaskExecution.SUCCEEDED
     owner = await shell.owner(meta)
-    assert owner.members()
+    assert await in_thread(owner.members)
     await shell.bound.delete(meta)
-    assert owner.members() == []
+    assert await in_thread(owner.members) == []
     assert (await shell.bound.get(meta)).phase is TaskExecution.SUCCEEDED
 
 
