@@ -203,6 +203,7 @@ class TaskBehaviour(Behaviour[Task]):
             await trio.sleep_until(not_before)
         refused = 0.0 if operation == "create" else self.breaker.refused_for(trio.current_time())
         if refused:
+            self._metrics.call_finished(task.category.name, operation, "refused", 0.0)
             raise CircuitOpen(f"{self._connector.name} does not answer; asked again in {refused:.0f} s", after=refused)
         started = trio.current_time()
         outcome = "error"
@@ -210,7 +211,8 @@ class TaskBehaviour(Behaviour[Task]):
             result = await self._ask(operation, task)
             outcome = "ok"
         except trio.Cancelled:
-            outcome = "cancelled"
+            late = trio.current_time() - started >= self._timeout(operation)
+            outcome = "timeout" if late else "cancelled"
             raise
         finally:
             self._metrics.call_finished(task.category.name, operation, outcome, trio.current_time() - started)

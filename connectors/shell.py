@@ -44,6 +44,9 @@ KILL_SECONDS = 5.0
 CHECK_SECONDS = 0.05
 """How often a delete looks whether the processes are gone."""
 
+SIGNAL_SECONDS = 1.0
+"""How often a delete repeats its signal: a command that handles it notices no difference."""
+
 SIGNAL_BASE = 128
 """What a shell adds to the number of the signal that ended a command."""
 
@@ -172,10 +175,16 @@ class ShellConnector(AsyncConnectorBase):
 
 
 async def _ended(owner: Owner, number: signal.Signals, seconds: float) -> bool:
-    """Send a signal to a job, and say whether all of it was gone within some seconds."""
-    await trio.to_thread.run_sync(owner.signal, number)
+    """Send a signal to a job, again and again, and say whether all of it was gone within some seconds.
+
+    Again, because a command that is only just being started does not have its first one: its wrapper has.
+    """
+    signal_at = trio.current_time()
     with trio.move_on_after(seconds):
-        while await trio.to_thread.run_sync(owner.members):  # noqa: ASYNC110 - no event tells that a stranger's child ended
+        while await trio.to_thread.run_sync(owner.members):  # no event tells that a stranger's child ended
+            if trio.current_time() >= signal_at:
+                signal_at += SIGNAL_SECONDS
+                await trio.to_thread.run_sync(owner.signal, number)
             await trio.sleep(CHECK_SECONDS)
         return True
     return False
