@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from betterproto2 import encode_varint
+
 from flytower.protocol.generated.flyteidl.admin import Resource
 
 if TYPE_CHECKING:

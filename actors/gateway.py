@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import trio
+
 from flytower.actors.async_service import About, AsyncConnectorService
 from flytower.actors.metadata_service import ConnectorMetadataService
 from flytower.actors.sync_service import SyncConnectorService

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 import trio
+
 from flytower.runtime.tree import Node
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ import outcome as outcome_of
 import sniffio
 import structlog
 import trio
+
 from flytower.actors.events import DeleteAsked
 from flytower.actors.identity import identify
 from flytower.actors.node import Node, NodeConfig, open_node

@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
+
 from flytower.actors.failures import describe
 from flytower.actors.secrets import secrets_of
 from flytower.connectors.errors import ConnectorMethodNotImplemented, InvalidRequest, JobNotFound, ResourceMetaError

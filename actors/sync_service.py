@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from betterproto2 import which_one_of
+
 from flytower.actors.async_service import About
 from flytower.connectors.category import TaskCategory
 from flytower.protocol.calls import Streaming

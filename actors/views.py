@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import trio
+
 from flytower.actors.observer import ConnectorView, Views
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+
 from flytower.actors.ledger.store import LedgerError
 
 if TYPE_CHECKING:

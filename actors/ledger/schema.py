@@ -9,8 +9,9 @@ import hashlib
 from dataclasses import astuple, fields
 from typing import TYPE_CHECKING, Any
 
-from flytower.actors.ledger.row import Row
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table
+
+from flytower.actors.ledger.row import Row
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import RowMapping

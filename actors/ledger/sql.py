@@ -5,21 +5,23 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from flytower.actors.ledger.migrate import upgrade
-from flytower.actors.ledger.schema import ROW_FIELDS, row_of, tasks, values_of
-from flytower.actors.ledger.store import LedgerError
-from flytower.actors.ledger.wal import check_wal
 from sqlalchemy import create_engine, delete, event, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from flytower.actors.ledger.migrate import upgrade
+from flytower.actors.ledger.schema import ROW_FIELDS, row_of, tasks, values_of
+from flytower.actors.ledger.store import LedgerError
+from flytower.actors.ledger.wal import check_wal
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from flytower.actors.ledger.row import Row
     from sqlalchemy.engine import URL, Connection, Engine, RowMapping
+
+    from flytower.actors.ledger.row import Row
 
 BUSY_SECONDS = 5.0
 """How long SQLite waits for another process's lock (`flytower tasks` reads beside the server): commits take less."""

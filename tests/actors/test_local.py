@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -25,6 +24,9 @@ from flytower.connectors.resource_meta import ResourceMeta
 from flytower.protocol.generated.flyteidl.core import LiteralMap, TaskTemplate
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.literals import from_literal_map, to_literal_map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class CounterMeta(ResourceMeta):
