@@ -8,7 +8,7 @@ from flytower.actors.answers import own_resource
 from flytower.actors.events import Forget, Invoke, Name
 from flytower.actors.failures import FailureKind
 from flytower.actors.identity import encode_reference
-from flytower.actors.refusals import create_failed, deleted_meanwhile, ledger_unavailable, overloaded
+from flytower.actors.refusals import create_failed, deleted_meanwhile, invalid, ledger_unavailable, overloaded
 from flytower.actors.steps import LEDGER_RETRY, Step, confirm_deletes, finish, keep, publish, rearm, record, wish
 from flytower.actors.task import Stage, Task
 from flytower.connectors.policy import Recovery
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Superseded,
     )
     from flytower.actors.failures import Failure
+    from flytower.protocol.status import RpcError
 
 CREATE_ATTEMPTS = 5
 """How often create (with its token) or find is called for one job before nobody can say whether it exists."""
@@ -108,9 +109,14 @@ def create_refused(task: Task, event: CreateFailed, now: float) -> Step:
     if task.name:
         text = f"The job could not be created: {event.failure.text}"
         return finish(task, Phase.RETRYABLE_FAILED, own_resource(Phase.RETRYABLE_FAILED, text))
-    overload = event.failure.kind is FailureKind.OVERLOAD
-    error = overloaded(task) if overload else create_failed(task, event.failure.text)
-    return task, [*_refuse_all(task, error), Forget(), End()]
+    return task, [*_refuse_all(task, _refusal(task, event.failure)), Forget(), End()]
+
+
+def _refusal(task: Task, failure: Failure) -> RpcError:
+    """Say whose fault it is that there is no job."""
+    if failure.kind is FailureKind.OVERLOAD:
+        return overloaded(task)
+    return (invalid if failure.kind is FailureKind.INVALID else create_failed)(task, failure.text)
 
 
 def recover(task: Task, now: float) -> Step:

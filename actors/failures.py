@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from flytower.connectors.errors import JobNotFound, PermanentFailure, RetryLater
+from flytower.connectors.errors import InvalidRequest, JobNotFound, PermanentFailure, RetryLater
 from flytower.protocol.scrub import scrub
 from flytower.runtime.entity import Raised, TimedOut
 from flytower.runtime.host_errors import LaneFull
@@ -23,6 +23,7 @@ class FailureKind(Enum):
     TRANSIENT = "transient"  # try again with backoff: what everything is that does not say otherwise
     LATER = "later"  # the external system said when to come back
     GONE = "gone"  # the external system does not know the job
+    INVALID = "invalid"  # what the task asks for cannot be done: its author's fault
     PERMANENT = "permanent"  # no further call can help
     OVERLOAD = "overload"  # this server has no worker for it, and it was not made
     TIMEOUT = "timeout"  # no answer in time: whatever was asked may have happened all the same
@@ -42,21 +43,24 @@ class Failure(NamedTuple):
     after: float = 0.0
 
 
+KINDS: tuple[tuple[type[Exception], FailureKind], ...] = (
+    (RetryLater, FailureKind.LATER),
+    (JobNotFound, FailureKind.GONE),
+    (LaneFull, FailureKind.OVERLOAD),
+    (InvalidRequest, FailureKind.INVALID),
+    (PermanentFailure, FailureKind.PERMANENT),
+)
+"""What an exception says of itself; the first that fits, so subclasses stand before their bases."""
+
+
 def classify(outcome: Raised | TimedOut, secrets: Iterable[str] = ()) -> Failure:
     """Say what a call's bad end means; what is said does not hold these secrets."""
     if isinstance(outcome, TimedOut):
         return Failure(FailureKind.TIMEOUT, f"no answer within {outcome.seconds:g} s")
     error = outcome.error
-    text = describe(error, secrets)
-    if isinstance(error, RetryLater):
-        return Failure(FailureKind.LATER, text, error.after)
-    if isinstance(error, JobNotFound):
-        return Failure(FailureKind.GONE, text)
-    if isinstance(error, LaneFull):
-        return Failure(FailureKind.OVERLOAD, text)
-    if isinstance(error, PermanentFailure):
-        return Failure(FailureKind.PERMANENT, text)
-    return Failure(FailureKind.TRANSIENT, text)
+    kind = next((kind for cls, kind in KINDS if isinstance(error, cls)), FailureKind.TRANSIENT)
+    after = error.after if isinstance(error, RetryLater) else 0.0
+    return Failure(kind, describe(error, secrets), after)
 
 
 def describe(error: BaseException, secrets: Iterable[str] = ()) -> str:

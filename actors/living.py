@@ -62,7 +62,7 @@ def poll_failed(task: Task, event: PollFailed, now: float) -> Step:
     if failure.kind is FailureKind.GONE and not _may_be_invisible_yet(task, now):
         text = f"The external system no longer knows the job: {failure.text}"
         return finish(task, Phase.RETRYABLE_FAILED, own_resource(Phase.RETRYABLE_FAILED, text))
-    if failure.kind is FailureKind.PERMANENT:
+    if failure.kind in (FailureKind.PERMANENT, FailureKind.INVALID):
         return _give_up(task, Phase.FAILED, f"The job can no longer be followed: {failure.text}")
     if failure.kind not in (FailureKind.LATER, FailureKind.OVERLOAD) and polling.gave_up(task, now):
         text = f"No status of the job for {now - task.failing_since:.0f} s ({task.failures} polls): {failure.text}"

@@ -24,6 +24,11 @@ def create_failed(task: Task, text: str) -> RpcError:
     return RpcError(Status.INTERNAL, f"failed to create {task.category.name} task with error:\n {text}.")
 
 
+def invalid(task: Task, text: str) -> RpcError:
+    """Report that the connector cannot do what the task asks for."""
+    return RpcError(Status.INVALID_ARGUMENT, f"This is no {task.category.name} task: {text}.")
+
+
 def overloaded(task: Task) -> RpcError:
     """Refuse a create for which there is no worker: it was not begun."""
     return RpcError(

@@ -21,7 +21,7 @@ from flytower.runtime.host_errors import LaneFull
         (CircuitOpen("x", after=30.0), FailureKind.LATER, 30.0),
         (JobNotFound("x"), FailureKind.GONE, 0.0),
         (PermanentFailure("x"), FailureKind.PERMANENT, 0.0),
-        (InvalidRequest("x"), FailureKind.PERMANENT, 0.0),
+        (InvalidRequest("x"), FailureKind.INVALID, 0.0),
         (LaneFull("x"), FailureKind.OVERLOAD, 0.0),
     ],
 )

@@ -436,7 +436,7 @@ def test_a_delete_during_a_create_that_fails_is_confirmed_only_when_a_crash_cann
     world.create()
     world.flush()
     [actor] = world.actors.values()
-    deleted = world._ask(actor, DeleteAsked)
+    deleted = world.delete_actor(actor)
     world.fail(actor, FailureKind.TRANSIENT)
     assert not deleted.done
     world.flush()

@@ -31,7 +31,7 @@ elif m == "provisional":
 elif m == "jsonmeta":
     lifecycle.TABLE[lifecycle.Stage.LIVE][CreateAsked] = lambda t, e, n: (t, [behaviour.__dict__["Returned"] and __import__("flytower.runtime.entity", fromlist=["Reply"]).Reply(e.promise, t.meta)])
 class TestMany(NodeMachine.TestCase):
-    settings = settings(max_examples=150, stateful_step_count=30, deadline=None, phases=[HP.generate], suppress_health_check=list(HealthCheck), database=None)
+    settings = settings(max_examples=int(os.environ.get("N", "150")), stateful_step_count=30, deadline=None, phases=[HP.generate], suppress_health_check=list(HealthCheck), database=None)
 from collections import Counter
 C = Counter()
 old_conclude = NodeMachine.teardown

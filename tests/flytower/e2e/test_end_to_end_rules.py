@@ -226,7 +226,8 @@ class TestStatusCodes:
         assert refusal(lambda: raw(deployment.flyte, path, b"\xff\xff\xff"))[0] is Code.INVALID_ARGUMENT
 
     def test_a_shell_task_without_a_command_says_what_is_missing(self, deployment: Deployment) -> None:
-        assert "custom.command" in refusal(lambda: deployment.flyte.create(create_request("shell")))[1]
+        code, details = refusal(lambda: deployment.flyte.create(create_request("shell")))
+        assert (code, "custom.command" in details) == (Code.INVALID_ARGUMENT, True)
 
     @pytest.mark.parametrize("method", ["GetTaskMetrics", "GetTaskLogs"])
     def test_a_method_that_the_connector_does_not_have_is_unimplemented(
