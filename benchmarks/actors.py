@@ -49,12 +49,17 @@ class BenchContext:
         self.path, self.name = "/bench", "bench"
         self.rng = random.Random(0)
         self.new_id: Callable[[], str] = map(str, itertools.count()).__next__
+        self.grace = 5.0
         self.stop_requested = trio.Event()
         self.is_ready = trio.Event()
 
     def ready(self) -> None:
         """Note that the child is up."""
         self.is_ready.set()
+
+    def shielded(self, seconds: float) -> trio.CancelScope:
+        """Return a scope that no cancellation reaches for `seconds`."""
+        return trio.CancelScope(shield=True, deadline=trio.current_time() + seconds)
 
 
 @asynccontextmanager

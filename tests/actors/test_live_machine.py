@@ -107,7 +107,8 @@ class NodeMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([7.0, 0.1, 1.0, 30.0, 120.0, 1000.0, 7200.0]))
     def time_passes(self, seconds: float) -> None:
-        self.world.advance(seconds)
+        broken = self.world.store.failing  # then each task tries the ledger again and again: costly, and no news
+        self.world.advance(min(seconds, 60.0) if broken else seconds)
 
     @rule(seconds=st.sampled_from([0.3, 3.0, 30.0]))
     def a_little_time_passes(self, seconds: float) -> None:
@@ -124,5 +125,5 @@ class TestNode(NodeMachine.TestCase):  # type: ignore[misc]  # hypothesis makes 
     """Whatever happens: nothing lost, nothing doubled, nobody left waiting, nothing left running."""
 
     settings = settings(
-        max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
     )

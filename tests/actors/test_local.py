@@ -51,7 +51,9 @@ class CounterConnector(AsyncConnectorBase):
         self.writes_file = False
         self.created = trio.Event()
 
-    async def create(self, task_template: TaskTemplate, output_prefix: str, inputs: Any = None, **_: Any) -> CounterMeta:
+    async def create(  # type: ignore[override]  # it asks for less than it is offered
+        self, task_template: TaskTemplate, output_prefix: str, inputs: Any = None, **_: Any
+    ) -> CounterMeta:
         self.record.append(f"create {task_template.id.name if task_template.id else ''}")
         self.inputs = from_literal_map(inputs)
         self.prefix = output_prefix
@@ -80,7 +82,9 @@ class DoublingConnector(SyncConnectorBase):
     def __init__(self) -> None:
         super().__init__(task_type_name="doubling")
 
-    async def do(self, task_template: TaskTemplate, output_prefix: str, inputs: LiteralMap | None = None, **_: Any) -> Resource:
+    async def do(
+        self, task_template: TaskTemplate, output_prefix: str, inputs: LiteralMap | None = None, **_: Any
+    ) -> Resource:
         value = from_literal_map(inputs or LiteralMap())["value"]
         if value == 0:
             return Resource(phase=Phase.FAILED, message="zero stays zero")

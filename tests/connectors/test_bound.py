@@ -11,7 +11,6 @@ import trio
 from flytower.connectors import (
     AsyncConnectorBase,
     Bound,
-    ConnectorBase,
     ConnectorContractError,
     ConnectorError,
     ConnectorMethodNotImplemented,
@@ -111,9 +110,9 @@ async def test_create_is_given_everything_and_its_metadata_comes_back_as_bytes()
 
 async def test_a_create_in_the_signature_of_the_specification_gets_no_key() -> None:
     class Strict(Recording):
-        async def create(
+        async def create(  # type: ignore[override]  # the specification's signature has no **kwargs
             self, task_template: Any, output_prefix: Any, inputs: Any, task_execution_metadata: Any
-        ) -> Any:  # type: ignore[override]
+        ) -> Any:
             return Meta(output_prefix)
 
     bound = Bound(Strict())
@@ -230,7 +229,8 @@ class Odd(ResourceMeta):
     decoded: ClassVar[Any] = None
 
     def encode(self) -> bytes:
-        return _raised_or(self.encoded)
+        encoded: bytes = _raised_or(self.encoded)
+        return encoded
 
     @classmethod
     def decode(cls, data: bytes) -> Any:
@@ -262,7 +262,7 @@ async def test_whatever_his_codec_raises_is_one_kind_of_error(
         await create(bound)
     for call in (bound.get, bound.delete, bound.decode):
         with pytest.raises(ResourceMetaError):
-            await _maybe_await(call(META))  # type: ignore[operator]
+            await _maybe_await(call(META))
 
 
 async def _maybe_await(value: Any) -> Any:
@@ -303,7 +303,7 @@ async def test_the_methods_of_the_base_class_say_that_they_are_not_implemented()
     connector = Recording()
     for call in (connector.get_metrics, connector.get_logs, connector.find):
         with pytest.raises(NotImplementedError):
-            call("x")  # type: ignore[arg-type]
+            call("x")
 
 
 async def test_a_connector_of_the_other_kind_has_no_such_call() -> None:
@@ -364,7 +364,7 @@ def test_a_metadata_type_that_is_none_is_refused(kind: Any) -> None:
         Recording(metadata_type=kind)
 
 
-def changed(**attributes: Any) -> Callable[[], ConnectorBase]:
+def changed(**attributes: Any) -> Callable[[], Recording]:
     return type("Changed", (Recording,), attributes)
 
 

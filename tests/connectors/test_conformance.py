@@ -52,7 +52,7 @@ class Good(AsyncConnectorBase):
 class Finding(Good):
     policy = Policy(recovery=Recovery.FIND)
 
-    async def find(self, key: str, **kwargs: Any) -> Meta | None:  # type: ignore[override]
+    async def find(self, key: str, **kwargs: Any) -> Meta | None:
         return Meta(key) if key in self.jobs else None
 
 
@@ -84,7 +84,7 @@ class Undefined(Good):
 
 
 class Finding2(Finding):
-    async def find(self, key: str, **kwargs: Any) -> Meta | None:  # type: ignore[override]
+    async def find(self, key: str, **kwargs: Any) -> Meta | None:
         return Meta(key)
 
 

@@ -137,9 +137,9 @@ def test_a_link_is_a_line() -> None:
     assert lines_of(list(messages_of(TaskLog(uri="https://x"), "x"))) == ["https://x"]
 
 
-def test_nothing_gives_no_message() -> None:
-    for nothing in (None, [], (), LogPage([])):
-        assert list(messages_of(nothing, "x")) == []
+@pytest.mark.parametrize("nothing", [None, [], (), LogPage([])])
+def test_nothing_gives_no_message(nothing: object) -> None:
+    assert list(messages_of(nothing, "x")) == []
 
 
 @pytest.mark.parametrize("answer", [5, b"bytes", {"a": 1}, [b"bytes"], [None], [["a"]], object()])

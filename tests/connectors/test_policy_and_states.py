@@ -60,17 +60,19 @@ def test_a_number_that_is_none_is_refused_with_field_value_and_rule(name: str, v
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_none_is_for_the_fields_that_say_so(name: str) -> None:
+    given: dict[str, Any] = {name: None}
     if name in OPTIONAL:
-        assert getattr(Policy(**{name: None}), name) is None
+        assert getattr(Policy(**given), name) is None
     else:
         with pytest.raises(PolicyError, match=name):
-            Policy(**{name: None})
+            Policy(**given)
 
 
 @pytest.mark.parametrize("name", sorted(INTEGERS))
 def test_a_count_is_whole(name: str) -> None:
+    given: dict[str, Any] = {name: 1.5}
     with pytest.raises(PolicyError, match="an integer"):
-        Policy(**{name: 1.5})
+        Policy(**given)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +95,8 @@ def test_values_that_contradict_each_other_or_the_field_are_refused(values: dict
 
 @given(st.sampled_from(NUMBERS), st.floats(0.5, 1000))
 def test_ordinary_values_are_taken(name: str, value: float) -> None:
-    number = math.ceil(value) if name in INTEGERS else max(value, 1.0)
-    bounds = {"poll_maximum": 1e6, "hibernate_after": 1e6, "delete_maximum": 1e6, "idle_after": 0.0}
+    number: float = math.ceil(value) if name in INTEGERS else max(value, 1.0)
+    bounds: dict[str, Any] = {"poll_maximum": 1e6, "hibernate_after": 1e6, "delete_maximum": 1e6, "idle_after": 0.0}
     assert getattr(Policy(**{**bounds, name: number}), name) == number
 
 

@@ -151,7 +151,7 @@ def test_a_decorator_of_the_authors_counts() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         meta.job_id = "2"  # type: ignore[misc]  # that is the point
     with pytest.raises(TypeError):
-        Decorated("1")  # type: ignore[misc]  # keyword only
+        Decorated("1")  # keyword only
     assert Decorated.decode(meta.encode()) == meta
 
 
@@ -172,7 +172,7 @@ def test_a_child_of_a_frozen_parent_is_frozen() -> None:
     meta = FrozenChild(job_id="1", step=2)
     assert FrozenChild.decode(meta.encode()) == meta
     with pytest.raises(dataclasses.FrozenInstanceError):
-        meta.step = 3  # type: ignore[misc]  # that is the point
+        meta.step = 3  # that is the point
 
 
 def test_an_init_of_the_authors_is_kept() -> None:

@@ -161,7 +161,7 @@ def check_judged_alike(kind: type[Message], data: bytes) -> None:
         size = theirs.ByteSize()
         theirs.DiscardUnknownFields()
         if theirs.ByteSize() < size:
-            return  # upb keeps a map entry with an unknown field in it as a whole among the unknown; ours reads the entry
+            return  # upb keeps a map entry with an unknown field in it whole among the unknown; ours reads the entry
         again = google_class(kind).FromString(bytes(ours))
         assert again.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import count
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,9 +94,9 @@ async def test_a_child_whose_start_or_stop_was_cancelled_anywhere_is_all_there_o
         async with lab.system(lab.probe("a"), lab.probe("b", start=1, stop=1)) as system:
             spec = lab.probe("c", start=1)
             operations = {
-                "start": lambda root, spec=spec: root.start_child(spec),
-                "stop": lambda root: root.stop_child("b"),
-                "restart": lambda root: root.restart_child("b"),
+                "start": methodcaller("start_child", spec),
+                "stop": methodcaller("stop_child", "b"),
+                "restart": methodcaller("restart_child", "b"),
             }
             hit = await _with_child(system, lab, operations[what], k)
             in_tree = {node.path.rsplit("/", 1)[-1]: node.state for node in system.tree().children}

@@ -12,7 +12,8 @@ def test_no_window_ever_holds_more_restarts_than_allowed_and_none_is_refused_wit
     restarts: int, within: int, gaps: list[int]
 ) -> None:
     window = RestartWindow(Intensity(restarts, within))
-    now, allowed = 0, []
+    now = 0
+    allowed: list[int] = []
     for gap in gaps:
         now += gap
         recent = [time for time in allowed if time > now - within]

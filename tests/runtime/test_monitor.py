@@ -16,7 +16,8 @@ Lab = Any  # conftest's; tests cannot import it
 
 
 async def test_a_monitor_is_told_once_when_the_actor_ends_and_why(lab: Lab, autojump_clock: MockClock) -> None:
-    spec, news = lab.probe("a", restart=Restart.TEMPORARY), []
+    spec = lab.probe("a", restart=Restart.TEMPORARY)
+    news: list[Down] = []
     async with lab.system(spec):
         spec.address.monitor(news.append)
         lab.crash("a", OSError("broken"))
@@ -25,7 +26,8 @@ async def test_a_monitor_is_told_once_when_the_actor_ends_and_why(lab: Lab, auto
 
 
 async def test_a_monitor_of_the_dead_is_told_at_once(lab: Lab, autojump_clock: MockClock) -> None:
-    spec, news = lab.probe("a"), []
+    spec = lab.probe("a")
+    news: list[Down] = []
     async with lab.system(spec):
         pass
     spec.address.monitor(news.append)
@@ -33,7 +35,8 @@ async def test_a_monitor_of_the_dead_is_told_at_once(lab: Lab, autojump_clock: M
 
 
 async def test_a_restart_is_no_end(lab: Lab, autojump_clock: MockClock) -> None:
-    spec, news = lab.probe("a"), []
+    spec = lab.probe("a")
+    news: list[Down] = []
     async with lab.system(spec):
         spec.address.monitor(news.append)
         lab.crash("a")
@@ -43,7 +46,8 @@ async def test_a_restart_is_no_end(lab: Lab, autojump_clock: MockClock) -> None:
 
 
 async def test_a_cancelled_monitor_is_not_told_and_cancelling_late_does_no_harm() -> None:
-    address, news = Address("a"), []
+    address = Address("a")
+    news: list[Down] = []
     monitor = address.monitor(news.append)
     monitor.cancel()
     address.close(NORMAL)
@@ -52,7 +56,8 @@ async def test_a_cancelled_monitor_is_not_told_and_cancelling_late_does_no_harm(
 
 
 async def test_a_monitor_that_raises_is_logged_and_hurts_no_other(logs: list[dict[str, Any]]) -> None:
-    address, news = Address("a"), []
+    address = Address("a")
+    news: list[Down] = []
 
     def broken(_: Down) -> None:
         raise ValueError("broken")

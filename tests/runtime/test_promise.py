@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flytower.runtime.promise import Promise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 async def test_a_promise_is_answered_once_and_keeps_its_answer() -> None:
@@ -18,7 +23,7 @@ async def test_a_promise_is_answered_once_and_keeps_its_answer() -> None:
 
 
 async def test_none_is_an_answer_too() -> None:
-    promise: Promise[None] = Promise()
+    promise: Promise[int | None] = Promise()
     promise.resolve(None)
     assert promise.done
     assert await promise.wait() is None
@@ -82,16 +87,18 @@ async def test_a_wait_that_is_cancelled_together_with_the_answer_still_returns_i
             scope.cancel()
 
 
-def test_callbacks_hear_of_an_answer_or_of_its_withdrawal_once_and_late_ones_at_once() -> None:
-    for settle in (lambda p: p.resolve(1), lambda p: p.reject(OSError()), lambda p: p.withdraw()):
-        promise: Promise[int] = Promise()
-        heard: list[str] = []
-        promise.add_done_callback(lambda _, heard=heard: heard.append("first"))
-        promise.add_done_callback(lambda _, heard=heard: heard.append("second"))
-        settle(promise)
-        promise.withdraw()
-        promise.add_done_callback(lambda _, heard=heard: heard.append("late"))
-        assert heard == ["first", "second", "late"]
+@pytest.mark.parametrize("settle", [lambda p: p.resolve(1), lambda p: p.reject(OSError()), lambda p: p.withdraw()])
+def test_callbacks_hear_of_an_answer_or_of_its_withdrawal_once_and_late_ones_at_once(
+    settle: Callable[[Promise[int]], object],
+) -> None:
+    promise: Promise[int] = Promise()
+    heard: list[str] = []
+    promise.add_done_callback(lambda _: heard.append("first"))
+    promise.add_done_callback(lambda _: heard.append("second"))
+    settle(promise)
+    promise.withdraw()
+    promise.add_done_callback(lambda _: heard.append("late"))
+    assert heard == ["first", "second", "late"]
 
 
 def test_the_result_of_an_open_promise_is_a_mistake_to_ask_for() -> None:

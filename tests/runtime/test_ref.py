@@ -51,9 +51,9 @@ class Worker(Service[Message]):
             case Fail(error):
                 raise error
             case Forward(to, ()):
-                return await to.ask(Wait(0, "forwarded"))  # type: ignore[arg-type]  # the last one takes Wait too
-            case Forward(to, (following, *rest)):
-                return await to.ask(Forward(following, tuple(rest)))
+                return await to.ask(Wait(0, "forwarded"))  # the last one takes Wait too
+            case Forward(to, then):
+                return await to.ask(Forward(then[0], then[1:]))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -24,6 +24,9 @@ from flytower.runtime.intensity import Intensity
 from flytower.runtime.spec import ChildSpec, Restart
 from flytower.runtime.strategy import Strategy
 from flytower.runtime.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Lab = Any  # conftest's; tests cannot import it
 
@@ -466,14 +469,13 @@ async def test_one_supervisor_cannot_run_in_two_places(lab: Lab, autojump_clock:
 
 async def test_a_supervisor_under_a_foreign_context_is_the_root_of_its_own(lab: Lab, autojump_clock: MockClock) -> None:
     class Foreign:
-        path, name, rng, grace = "/elsewhere", "elsewhere", random.Random(0), 5.0  # noqa: S311 - seeded
+        path, name, grace = "/elsewhere", "elsewhere", 5.0
 
         def __init__(self) -> None:
+            self.rng = random.Random(0)  # noqa: S311 - seeded
+            self.new_id: Callable[[], str] = lambda: "id"
             self.stop_requested = trio.Event()
             self.up = trio.Event()
-
-        def new_id(self) -> str:
-            return "id"
 
         def ready(self) -> None:
             self.up.set()

@@ -91,6 +91,8 @@ class World:
     ledger_failed: bool = False
     client: Client | None = None
     crashed_at: float = -1e9
+    wrong: list[AssertionError] = field(default_factory=list)
+    """What was wrong with answers."""
     disturbances: list[float] = field(default_factory=list)
     """When anything of the node was crashed or restarted."""
 
@@ -242,9 +244,13 @@ class World:
         if pending.withdrawn:
             return
         try:
-            self._answered(said, pending.result())
+            answer = pending.result()
         except RpcError as error:
-            self._answered(said, error)
+            answer = error
+        try:
+            self._answered(said, answer)
+        except AssertionError as error:  # whoever answers must not fail by it; `look` raises it
+            self.wrong.append(error)
 
     def _answered(self, said: Said, answer: Any) -> None:
         assert not said.over, f"answered twice: {said}"
@@ -310,6 +316,8 @@ class World:
 
     def look(self) -> None:
         """Look for what must never be."""
+        for error in self.wrong:
+            raise error
         now = self.now()
         for said in self.calls:
             if not said.over and said.deadline is not None:

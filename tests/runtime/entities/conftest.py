@@ -28,12 +28,16 @@ class BenchContext:
         self.path = "/bench/child"
         self.name = "child"
         self.rng = random.Random(seed)  # noqa: S311 - seeded
-        self.new_id = map(str, itertools.count()).__next__
+        self.new_id: Callable[[], str] = map(str, itertools.count()).__next__
+        self.grace = 5.0
         self.stop_requested = trio.Event()
         self.is_ready = trio.Event()
 
     def ready(self) -> None:
         self.is_ready.set()
+
+    def shielded(self, seconds: float) -> trio.CancelScope:
+        return trio.CancelScope(shield=True, deadline=trio.current_time() + seconds)
 
 
 class Do(NamedTuple):

@@ -22,7 +22,7 @@ from flytower.runtime.entity import (
     Wake,
     Woke,
 )
-from flytower.runtime.exits import ExitKind
+from flytower.runtime.exits import NORMAL, ExitKind
 from flytower.runtime.host_errors import CallTagBusy, EntityGone, EntityMailboxFull, LaneFull, UnknownLane
 from flytower.runtime.intensity import Intensity
 from flytower.runtime.lanes import Lane
@@ -570,4 +570,4 @@ async def test_the_behaviour_that_is_subclassed_performs_and_restores_nothing_by
         behaviour.perform("key", "", "x")
     assert behaviour.restore("key") is None
     assert behaviour.describe("") == "str"
-    behaviour.ended("key", "", None)
+    behaviour.ended("key", "", NORMAL)

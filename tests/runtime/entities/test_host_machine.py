@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 
 class Note(NamedTuple):
     number: int
-    then: tuple[object, ...] = ()  # messages that the entity sends to others, or itself, while it is in a step
+    then: tuple[tuple[str, object], ...] = ()  # what it sends to others, or itself, while it is in a step
 
 
 class Begin(NamedTuple):
