@@ -152,6 +152,8 @@ class Actor:
     read: bool = False
     read_at: float = 0.0
     read_gap: float = 0.0
+    since: float = 0.0  # when it became live here, or began
+    not_before: tuple[str, float] = ("", 0.0)  # which operation the external system wants to be spared of, until when
     promises: list[Promise[Any]] = field(default_factory=list)
 
 
@@ -271,6 +273,7 @@ class World:
     def fail(self, actor: Actor, kind: FailureKind, after: float = 0.0) -> None:
         """Have a call fail without an effect."""
         failure = Failure(kind, "it failed", after)
+        actor.not_before = (actor.call or "", self.now + after)
         events: dict[str | None, Event] = {
             "create": CreateFailed(failure),
             "find": FindFailed(failure),
@@ -303,12 +306,14 @@ class World:
 
     # ---- time, the ledger, crashes ----------------------------------------------------------------------------
 
-    def flush(self, *, failing: bool = False) -> None:
-        """Have the ledger commit what has come in."""
+    def flush(self, *, failing: bool = False, rows: int = 1000) -> None:
+        """Have the ledger commit what has come in, or the first of it."""
         self.store.failing = failing
-        if self.ledger._queue or self.ledger._again:
-            batch = self.ledger._take()
-            self.ledger._confirm(batch, self.ledger._write(batch))
+        ledger = self.ledger
+        batch = ledger._writing = [*ledger._again, *ledger._queue[:rows]]
+        ledger._queue, ledger._again = ledger._queue[rows:], []
+        if batch:
+            ledger._confirm(batch, ledger._write(batch))
         self.store.failing = False
 
     def advance(self, seconds: float) -> None:
@@ -369,6 +374,8 @@ class World:
         before = actor.task
         actor.task, effects = step(actor.task, event, self.now)
         assert actor.task.stage in LEGAL[before.stage], f"{before.stage} -> {actor.task.stage} by {event}"
+        if actor.task.stage is not before.stage:
+            actor.since = self.now
         self._perform(actor, effects)
 
     def _ask(self, actor: Actor, make_event: Callable[[Promise[Any]], Event]) -> Promise[Any]:
@@ -379,7 +386,7 @@ class World:
         return promise
 
     def _start(self, begun: tuple[Task, list[object]], earlier: Actor | None = None) -> Actor:
-        actor = Actor(begun[0], read_at=self.now)
+        actor = Actor(begun[0], read_at=self.now, since=self.now)
         if earlier is not None:
             actor.read, actor.read_at, actor.read_gap = earlier.read, earlier.read_at, earlier.read_gap
         assert actor.task.id not in self.actors
@@ -429,6 +436,7 @@ class World:
             match effect:
                 case Invoke(operation):
                     assert actor.call is None, f"{operation} while {actor.call} is under way"
+                    assert actor.not_before[0] != operation or self.now >= actor.not_before[1], "asked too soon"
                     actor.call = operation
                 case CancelCall():
                     if actor.call == "get":
@@ -535,6 +543,7 @@ class World:
     def check_settled(self) -> None:
         for promise in self.waiting:
             assert promise.done, "a call was never answered"
+        assert {row.id for row in self.ledger.rows()} <= set(self.actors), "the ledger has a task without an actor"
         owned = {actor.task.meta for actor in self.actors.values() if actor.task.stage is Stage.LIVE}
         for actor in self.actors.values():
             assert actor.task.stage in (Stage.LIVE, Stage.FINISHED, Stage.DELETED, Stage.UNKNOWN), "never came to rest"
