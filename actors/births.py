@@ -49,8 +49,8 @@ def reserve(
 def adopt(category: TaskCategory, policy: Policy, meta: bytes, now: float) -> Step:
     """Begin a task that is known by its resource_meta only (created by another server, or before a ledger was lost)."""
     task = _adopted(category, policy, meta)._replace(
-        stage=Stage.LIVE, interval=policy.poll_minimum, polled_at=now, calling=True
-    )
+        stage=Stage.LIVE, interval=policy.poll_minimum, polled_at=now, live_at=now, calling=True
+    )  # it may have been created a moment ago, too fresh to be listed
     task, effects = record(task)
     return task, [Name(meta), *effects, Invoke("get")]
 

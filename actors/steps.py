@@ -22,6 +22,10 @@ LEDGER_RETRY = 1.0
 DELETE_BACKOFF_FACTOR = 2.0
 """How the pause between failing deletes grows: an outage of minutes costs a handful of calls."""
 
+RESOLUTION = 0.010
+"""Seconds. A pause is at least as long: timers are that late anyway, and what rounding leaves of one (1e-14 s) would
+end before the clock has moved, again and again."""
+
 JITTER = 0.1
 """Share of every pause that is drawn at random on top of it, so that tasks created together drift apart."""
 
@@ -41,7 +45,7 @@ def rearm(task: Task, now: float) -> object:
     moments = [waiter.answer_by for waiter in task.waiters if waiter.answer_by < float("inf")]
     if task.retry_at:
         moments.append(task.retry_at)
-    return Wake(max(0.0, min(moments) - now)) if moments else Sleep()
+    return Wake(max(RESOLUTION, min(moments) - now)) if moments else Sleep()
 
 
 def record(task: Task) -> Step:

@@ -88,6 +88,14 @@ def test_a_job_of_another_server_is_adopted_with_one_poll_which_answers_its_read
     assert life.published[0][0] is Phase.RUNNING
 
 
+def test_a_job_that_another_server_has_just_created_may_be_invisible_for_a_while() -> None:
+    """Otherwise it would be called failed, and the DeleteTask that follows would not reach it."""
+    life = Life(*adopt(CATEGORY, TOKEN, META, NOW)).send(PollFailed(failure(FailureKind.GONE)))
+    assert life.stage is Stage.LIVE
+    life.send(Due(NOBODY_READS), after=30.0).send(PollFailed(failure(FailureKind.GONE)))
+    assert (life.stage, life.task.phase) == (Stage.FINISHED, Phase.RETRYABLE_FAILED)
+
+
 def test_a_job_of_another_server_is_deleted_once_that_is_written_down() -> None:
     life = Life(*adopt_to_delete(CATEGORY, TOKEN, META))
     assert (life.stage, life.names, life.invoked) == (Stage.DELETING, [META], [])

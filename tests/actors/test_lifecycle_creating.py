@@ -17,7 +17,7 @@ from flytower.actors.events import (
     Superseded,
 )
 from flytower.actors.failures import FailureKind
-from flytower.actors.steps import LEDGER_RETRY
+from flytower.actors.steps import LEDGER_RETRY, RESOLUTION
 from flytower.actors.task import Stage
 from flytower.connectors.policy import Policy, Recovery
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
@@ -82,7 +82,7 @@ def test_nobody_gets_a_provisional_answer_before_the_intent_is_durable() -> None
     life.send(DUE, after=9.0)
     assert not created.done
     life.send(Recorded(1))
-    assert life.timer == 0.0
+    assert life.timer == RESOLUTION
     life.send(DUE)
     assert created.result() == REFERENCE
 

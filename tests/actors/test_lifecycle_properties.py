@@ -165,5 +165,5 @@ def test_whatever_happens_no_job_is_lost_or_doubled_and_no_call_goes_unanswered(
     live()
 
 
-EXAMPLES = 3000
+EXAMPLES = 300
 """Lives of each of six kinds, in some eight seconds; twenty times as many have found nothing more."""
