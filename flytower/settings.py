@@ -73,6 +73,10 @@ def _grace(seconds: float) -> str | None:
     return None if 0 <= seconds <= MAX_GRACE else f"must be from 0 to {MAX_GRACE:.0f} seconds"
 
 
+def _positive(number: int) -> str | None:
+    return None if number > 0 else "must be above 0"
+
+
 def _name(text: str) -> str | None:
     return None if text.strip() else "must not be empty"
 
@@ -112,6 +116,9 @@ class Settings:
     )
     grace: float = _setting(
         20.0, "Seconds that calls in flight get at shutdown.", "Kubernetes kills after 30; the tree needs some.", _grace
+    )
+    tasks: int = _setting(
+        200_000, "Tasks of one connector at once.", "Some 300 MiB of records; more is a runaway client.", _positive
     )
     log_level: str = _setting(
         "info", "Least severe event that is logged.", "A line for each event worth a look.", _one_of(LEVELS)

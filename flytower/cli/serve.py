@@ -170,6 +170,7 @@ def _node_config(settings: Settings) -> NodeConfig:
         metrics_port=settings.metrics_port,
         grace=settings.grace,
         limits=settings.limits,
+        tasks=settings.tasks,
     )
 
 

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flytower.actors.node import NodeConfig
+from flytower.connectors.registry import Registry
 from flytower.protocol.limits import Limits
 from flytower.settings import (
     DEFAULT,
@@ -243,3 +245,10 @@ def test_a_value_of_the_file_has_the_settings_type_or_is_refused(key: Key, value
         return
     assert taken is None or isinstance(taken, (tuple, int, float, str))
     assert key.kind is bool or not isinstance(taken, bool)
+
+
+def test_defaults_that_a_room_has_too_are_the_same() -> None:
+    settings = Settings()
+    config = NodeConfig(Registry())
+    for name in ("host", "port", "metrics_host", "metrics_port", "grace", "limits", "tasks"):
+        assert getattr(settings, name) == getattr(config, name), name
