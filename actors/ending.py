@@ -78,11 +78,13 @@ def unknown_due(task: Task, _event: Due, _now: float) -> Step:
 
 
 def delete_finished(task: Task, event: DeleteAsked, _now: float) -> Step:
-    """A DeleteTask after the end: it frees the key. The connector hears of it only if its author asked for that.
+    """A DeleteTask after the end: it frees the key. After a success, the connector hears of it only if its author asks.
 
     Flyte 2 deletes every finished task an hour later: a connector that deploys endpoints would tear down good ones.
+    What did not succeed may have left something behind, or may not even be over when it was just lost from sight.
     """
-    stage = Stage.DELETING if task.policy.delete_after_finish else Stage.DELETED
+    kept = task.phase is Phase.SUCCEEDED and not task.policy.delete_after_finish
+    stage = Stage.DELETED if kept else Stage.DELETING
     task, effects = wish(task._replace(stage=stage, failures=0, retry_at=0.0), event)
     return task, [*effects, Sleep() if stage is Stage.DELETING else Wake(task.policy.retention)]
 

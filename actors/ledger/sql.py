@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from flytower.actors.ledger.migrate import upgrade
+from flytower.actors.ledger.migrate import SQLITE_BEGIN, upgrade
 from flytower.actors.ledger.schema import ROW_FIELDS, row_of, tasks, values_of
 from flytower.actors.ledger.store import LedgerError
 from flytower.actors.ledger.wal import check_wal
@@ -50,7 +50,7 @@ class SqlStore:
 
     def __init__(self, url: str) -> None:
         self._url = _parse(url)
-        self.label = self._url.render_as_string(hide_password=True)
+        self.label = _without_secrets(self._url)
         with self._translated("open"):
             if self._is_sqlite:
                 check_wal(self._url.database or "")
@@ -68,9 +68,11 @@ class SqlStore:
 
     def put(self, rows: Sequence[Row]) -> None:
         """Write all rows in one transaction."""
-        newest = {row.id: row for row in sorted(rows, key=lambda row: row.seq)}
-        with self._transaction("write") as connection:
-            connection.execute(self._upsert, [values_of(row) for row in newest.values()])
+        # Of several rows of one id the last one counts: the highest seq, and the first of those that have it.
+        newest = {row.id: row for row in sorted(rows[::-1], key=lambda row: row.seq)}
+        if newest:
+            with self._transaction("write") as connection:
+                connection.execute(self._upsert, [values_of(row) for row in newest.values()])
 
     def remove(self, ids: Iterable[str]) -> None:
         """Take rows out in one transaction."""
@@ -101,10 +103,14 @@ class SqlStore:
 
     def _open(self) -> Engine:
         if not self._is_sqlite:
-            arguments = {"connect_timeout": CONNECT_SECONDS, "options": f"-c statement_timeout={STATEMENT_SECONDS}s"}
-            return create_engine(self._url, connect_args=arguments, pool_size=2, pool_pre_ping=True)
-        engine = create_engine(self._url, connect_args={"timeout": BUSY_SECONDS})
+            options = f"-c statement_timeout={STATEMENT_SECONDS}s -c synchronous_commit=on"
+            arguments = {"connect_timeout": CONNECT_SECONDS, "options": options}
+            return create_engine(
+                self._url, connect_args=arguments, pool_size=2, pool_pre_ping=True, hide_parameters=True
+            )
+        engine = create_engine(self._url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
         return engine
 
     def _check(self) -> None:
@@ -135,7 +141,12 @@ class SqlStore:
         except SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
             raise LedgerError(f"The ledger {self.label} cannot be {PARTICIPLES[what]}: {cause}") from error
-        except OSError as error:
+        except ImportError as error:
+            raise LedgerError(
+                f"The ledger {self.label} needs a driver: pip install 'flytower[postgres]' ({error})"
+            ) from error
+        except (OSError, OverflowError, UnicodeError) as error:
+            # The last two are a value that the driver cannot hand to the database.
             raise LedgerError(f"The ledger {self.label} cannot be {PARTICIPLES[what]}: {error}") from error
 
 
@@ -146,18 +157,25 @@ RESTORE = (
 )
 
 
+USAGE = "use memory://, sqlite:///path or postgresql://user@host/name"
+
+
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise LedgerError(
-            f"{url!r} is no ledger; use memory://, sqlite:///path or postgresql://user@host/name"
-        ) from error
+    except (ArgumentError, ValueError) as error:
+        # Not quoted, and not chained to what quotes it: what cannot be parsed may have a password anywhere.
+        raise LedgerError(f"The ledger's URL cannot be parsed ({type(error).__name__}); {USAGE}") from None
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         return parsed.set(drivername="sqlite")
-    raise LedgerError(f"{url!r} is no ledger; use memory://, sqlite:///path or postgresql://user@host/name")
+    raise LedgerError(f"{_without_secrets(parsed)} is no ledger; {USAGE}")
+
+
+def _without_secrets(url: URL) -> str:
+    """Render a URL for people: a password may be in its query too."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -166,3 +184,10 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+    # The driver begins no transaction for DDL, and a migration must happen whole or not at all: `_begin_sqlite` does.
+    connection.isolation_level = None
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    mode = connection.get_execution_options().get(SQLITE_BEGIN, "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {mode}")

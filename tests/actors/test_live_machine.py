@@ -66,7 +66,9 @@ class NodeMachine(RuleBasedStateMachine):
     def weather(self, operation: str, storm: str) -> None:
         self.system.weather[operation] = STORMS[storm]()
 
-    @rule(operation=st.sampled_from(["create", "create", "get", "delete"]), seconds=st.sampled_from([0.0, 0.0, 9.0, 15.0]))
+    @rule(
+        operation=st.sampled_from(["create", "create", "get", "delete"]), seconds=st.sampled_from([0.0, 0.0, 9.0, 15.0])
+    )
     def latency(self, operation: str, seconds: float) -> None:
         self.system.latency[operation] = seconds
         self.system.lag = min(seconds, 10.0) if operation == "get" else self.system.lag
@@ -124,6 +126,4 @@ class NodeMachine(RuleBasedStateMachine):
 class TestNode(NodeMachine.TestCase):  # type: ignore[misc]  # hypothesis makes the class
     """Whatever happens: nothing lost, nothing doubled, nobody left waiting, nothing left running."""
 
-    settings = settings(
-        max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    settings = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
