@@ -83,7 +83,8 @@ def delete_finished(task: Task, event: DeleteAsked, _now: float) -> Step:
     Flyte 2 deletes every finished task an hour later: a connector that deploys endpoints would tear down good ones.
     What did not succeed may have left something behind, or may not even be over when it was just lost from sight.
     """
-    kept = task.phase is Phase.SUCCEEDED and not task.policy.delete_after_finish
+    never_was = task.meta is None  # its create failed, after a provisional answer
+    kept = never_was or (task.phase is Phase.SUCCEEDED and not task.policy.delete_after_finish)
     stage = Stage.DELETED if kept else Stage.DELETING
     task, effects = wish(task._replace(stage=stage, failures=0, retry_at=0.0), event)
     return task, [*effects, Sleep() if stage is Stage.DELETING else Wake(task.policy.retention)]

@@ -68,11 +68,10 @@ class SqlStore:
 
     def put(self, rows: Sequence[Row]) -> None:
         """Write all rows in one transaction."""
-        # Of several rows of one id the last one counts: the highest seq, and the first of those that have it.
-        newest = {row.id: row for row in sorted(rows[::-1], key=lambda row: row.seq)}
-        if newest:
+        values = [values_of(row) for row in _newest(rows)]
+        if values:
             with self._transaction("write") as connection:
-                connection.execute(self._upsert, [values_of(row) for row in newest.values()])
+                connection.execute(self._upsert, values)
 
     def remove(self, ids: Iterable[str]) -> None:
         """Take rows out in one transaction."""
@@ -148,6 +147,15 @@ class SqlStore:
         except (OSError, OverflowError, UnicodeError) as error:
             # The last two are a value that the driver cannot hand to the database.
             raise LedgerError(f"The ledger {self.label} cannot be {PARTICIPLES[what]}: {error}") from error
+
+
+def _newest(rows: Sequence[Row]) -> Iterable[Row]:
+    """Return the row of the highest seq for each id: the first of them, as when each was written alone."""
+    newest: dict[str, Row] = {}
+    for row in rows:
+        if row.id not in newest or newest[row.id].seq < row.seq:
+            newest[row.id] = row
+    return newest.values()
 
 
 PARTICIPLES = {"open": "opened", "read": "read", "write": "written"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -43,11 +44,11 @@ class Scenario:
     async def play(self, client: Client) -> None:
         """Create, poll, read, delete."""
         for place in ("stays", "goes"):
-            meta = await self.persist(lambda place=place: client.create(self.kind, f"s3://{place}/0", deadline=10.0))
+            meta = await self.persist(partial(client.create, self.kind, f"s3://{place}/0", deadline=10.0))
             assert self.created.setdefault(place, meta) == meta
         await trio.sleep(1)
         for meta in self.created.values():
-            assert (await self.persist(lambda meta=meta: client.get(self.kind, meta))).phase in {
+            assert (await self.persist(partial(client.get, self.kind, meta))).phase in {
                 Phase.RUNNING,
                 Phase.INITIALIZING,
                 Phase.FAILED,  # of a create that nobody can know of

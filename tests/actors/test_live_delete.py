@@ -119,6 +119,21 @@ async def test_a_delete_of_what_has_succeeded_reaches_a_connector_that_asks_for_
     assert system.count("delete") == 1
 
 
+@pytest.mark.parametrize("delete_after_finish", [False, True])
+async def test_a_delete_of_a_task_whose_create_failed_has_nothing_to_delete(
+    autojump_clock: MockClock, system: ExternalSystem, *, delete_after_finish: bool
+) -> None:
+    system.latency["create"] = 15.0
+    system.expect("create", RuntimeError("no quota"))
+    async with running(NeitherConnector(system, replace(FAST, delete_after_finish=delete_after_finish))) as client:
+        meta = await client.create("neither", PREFIX, deadline=10.0)
+        await trio.sleep(10)
+        await client.delete("neither", meta)
+        await trio.sleep(600)
+        assert set(client.stages("neither").values()) == {"deleted"}
+    assert system.count("delete") == 0
+
+
 async def test_a_delete_during_the_create_deletes_the_job_as_soon_as_it_is_there(
     autojump_clock: MockClock, system: ExternalSystem
 ) -> None:

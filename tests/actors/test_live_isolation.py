@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
+    from flytower.runtime.tree import Node
+
 
 @pytest.fixture
 def system() -> ExternalSystem:
@@ -137,7 +139,7 @@ async def _read_each_second(read: Callable[[], Any], seconds: float) -> None:
         await read()
 
 
-def _state_of(tree: Any, kind: str) -> str:
+def _state_of(tree: Node, kind: str) -> str:
     return next(node.state for node in tree.walk() if node.path.endswith(f"/{kind}@0"))
 
 

@@ -9,13 +9,13 @@ import pytest
 from flytower.actors.ledger import conformance
 from flytower.actors.ledger.conformance import ConformanceError, Rule, check_store, rules
 from flytower.actors.ledger.memory import MemoryStore
+from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.sql import SqlStore
+from flytower.actors.ledger.store import LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
-
-    from flytower.actors.ledger.row import Row
 
 
 @pytest.mark.parametrize("rule", rules(durable=False), ids=lambda rule: rule.__name__)
@@ -77,7 +77,7 @@ class OneByOne(MemoryStore):
     def put(self, rows: Sequence[Row]) -> None:
         for row in rows:
             if row.seq >= conformance.TOO_LARGE_SEQ:
-                raise conformance.LedgerError("too large")
+                raise LedgerError("too large")
             super().put([row])
 
 
@@ -90,7 +90,7 @@ class Untranslated(MemoryStore):
 
 class Truncating(MemoryStore):
     def put(self, rows: Sequence[Row]) -> None:
-        super().put([conformance.Row(row.id, row.seq, row.category_name, 0, row.stage) for row in rows])
+        super().put([Row(row.id, row.seq, row.category_name, 0, row.stage) for row in rows])
 
 
 class Short(MemoryStore):
