@@ -30,7 +30,7 @@ from flytower.actors.ledger.sql import SqlStore
 
 store = SqlStore(f"sqlite:///{{sys.argv[1]}}")
 for seq in range(1, {COMMITS} + 1):
-    store.put([Row(f"task-{{seq}}", seq, "spark", 0, "living", request=bytes([seq]) * 900)])
+    store.put([Row(f"task-{{seq}}", seq, "spark", 0, "living", request=bytes([seq]) * 400)])
     print(seq, flush=True)
 time.sleep(60)
 """
@@ -54,9 +54,10 @@ class Crashed(NamedTuple):
     def write(self, folder: Path, log: bytes) -> Path:
         """Write it to a folder as it was, but for the log."""
         path = folder / "ledger.db"
+        for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
+            (folder / name).unlink(missing_ok=True)  # file systems wait for the disk when a file is overwritten
         path.write_bytes(self.database)
         (folder / "ledger.db-wal").write_bytes(log)
-        (folder / "ledger.db-shm").unlink(missing_ok=True)
         return path
 
 
