@@ -66,6 +66,6 @@ def digest_of(row: Row) -> bytes:
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for value in astuple(row):
         content = value if isinstance(value, bytes) else repr(value).encode()
-        digest.update(b"%d:" % len(content))
+        digest.update(b"%s%d:" % (type(value).__name__.encode(), len(content)))  # None is not b"None"
         digest.update(content)
     return digest.digest()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,7 @@ from sqlalchemy import create_engine
 
 from flytower.actors.ledger import sql
 from flytower.actors.ledger.row import Row
-from flytower.actors.ledger.schema import metadata
+from flytower.actors.ledger.schema import digest_of, metadata
 from flytower.actors.ledger.sql import SqlStore
 from flytower.actors.ledger.store import LedgerError
 
@@ -369,3 +370,7 @@ def test_it_says_what_it_is_without_its_password(path: Path) -> None:
     with opened(path) as store:
         assert repr(store) == f"<SqlStore sqlite:///{path}>"
         assert store.blocking
+
+
+def test_a_digest_tells_what_is_not_there_from_what_spells_the_same() -> None:
+    assert digest_of(replace(row(1), meta=None)) != digest_of(replace(row(1), meta=b"None"))
