@@ -37,7 +37,7 @@ class Policy:
         logs_timeout: When a stream of logs is ended; the client goes on with the token that it was given.
         do_timeout: When a synchronous task is given up and fails. Flyte itself waits 10 s unless told otherwise.
         poll_minimum: The pause after a first poll, and after one that brought news.
-        poll_maximum: The longest pause between polls of a job that somebody asks about.
+        poll_maximum: The longest pause between polls of a job that somebody asks about more often than that.
         poll_factor: What the pause is multiplied by after a poll without news; 1 keeps it.
         idle_after: After this long without a reader, polls slow down.
         hibernate_after: After this long without a reader, polls stop; the next read wakes the job.
@@ -47,8 +47,9 @@ class Policy:
         thread_limit: How many threads the connector's plain functions may hold. A call that hangs keeps its thread.
         failure_age: A job that could not be polled for this long becomes RETRYABLE_FAILED; None for never.
         failure_count: A job becomes RETRYABLE_FAILED after this many failed polls in a row; None for no count.
-        delete_after_finish: Whether a delete reaches the connector after the job has finished. Flyte 2 deletes
-            every finished task an hour later, which must not take down an endpoint that was created to stay.
+        delete_after_finish: Whether a delete reaches the connector after the job has succeeded. Flyte 2 deletes
+            every finished task an hour later, which must not take down an endpoint that was created to stay. After
+            any other end it always does.
         delete_minimum: The pause before a failed delete is tried again, doubled each time.
         delete_maximum: The longest such pause; a delete is never given up.
         retention: How long a task that is over stays readable, and its key taken.
