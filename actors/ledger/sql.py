@@ -55,8 +55,9 @@ class SqlStore:
             if self._is_sqlite:
                 check_wal(self._url.database or "")
             self._engine = self._open()
-            upgrade(self._engine, self.label)
-            self._check()
+            with _closed_on_error(self._engine):
+                upgrade(self._engine, self.label)
+                self._check()
         insert = (sqlite if self._is_sqlite else postgresql).insert(tasks)
         newer = {name: insert.excluded[name] for name in (*ROW_FIELDS, "digest") if name != "id"}
         self._upsert = insert.on_conflict_do_update(
@@ -167,6 +168,16 @@ RESTORE = (
 
 
 USAGE = "use memory://, sqlite:///path or postgresql://user@host/name"
+
+
+@contextmanager
+def _closed_on_error(engine: Engine) -> Iterator[None]:
+    """Give the connections back when the store that would close them does not come to be."""
+    try:
+        yield
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def _parse(url: str) -> URL:
