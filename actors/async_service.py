@@ -12,6 +12,7 @@ from flytower.actors.events import CreateAsked, DeleteAsked, ReadAsked, Supersed
 from flytower.actors.fingerprint import fingerprint
 from flytower.actors.identity import Identity, decode_reference_untrusted, identify
 from flytower.actors.replies import CreateReply, DeleteReply, ReadReply
+from flytower.actors.secrets import secrets_of
 from flytower.connectors.category import TaskCategory
 from flytower.connectors.errors import ResourceMetaError
 from flytower.protocol.calls import Streaming, Unary
@@ -92,10 +93,12 @@ class AsyncConnectorService:
         self._metrics.input_bytes(category.name, _size(request))
         host = self._host(connector)
         reply = CreateReply()
-        asked = fingerprint(request)
+        secrets = secrets_of(request.template)
+        asked = fingerprint(request, secrets)
         answer_by = _share_of_deadline(call, default=float("inf"))
-        task = self._find_or_reserve(host, self._identify(category, request), asked, request)
-        host.ask(task, lambda promise: CreateAsked(promise, answer_by, asked), reply)
+        identity = self._identify(category, request)
+        task = self._find_or_reserve(host, identity, asked, request, withheld=bool(secrets))
+        host.ask(task, lambda promise: CreateAsked(promise, answer_by, asked, request), reply)
         return reply
 
     def GetTask(self, request: admin.GetTaskRequest, call: Call) -> bytes | Pending[bytes]:  # noqa: N802
@@ -170,13 +173,14 @@ class AsyncConnectorService:
         return identity or Identity(f"anonymous:{self._new_id()}", "", 0)
 
     def _find_or_reserve(
-        self, host: ConnectorHost, identity: Identity, asked: str, request: admin.CreateTaskRequest
+        self, host: ConnectorHost, identity: Identity, asked: str, request: admin.CreateTaskRequest, *, withheld: bool
     ) -> str:
         entry = self._directory.current(identity.key)
         if entry is not None and not entry.freed:
             return entry.task
         try:
-            task = host.reserve(identity, 1 if entry is None else entry.generation + 1, asked, request)
+            generation = 1 if entry is None else entry.generation + 1
+            task = host.reserve(identity, generation, asked, request, withheld=withheld)
         except HostError as error:
             raise _not_taken(error) from error
         born = self._directory.get(task)

@@ -6,12 +6,13 @@ ledger and entries in the directory. All decisions are in `lifecycle`.
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from flytower.actors.births import resume, row_of
+from flytower.actors.births import restart, row_of
 from flytower.actors.bulkhead import CircuitBreaker, CircuitOpen, TokenBucket
 from flytower.actors.events import (
     Created,
@@ -71,48 +72,58 @@ class TaskBehaviour(Behaviour[Task]):
     Args:
         connector: Whose tasks they are.
         tell: Sends an event to a task of the same host.
+        state_of: Returns the record of a task of the same host.
         directory: Where tasks are found.
         ledger: Where tasks are written down.
         metrics: Where calls are counted.
+        wall: The time in Unix seconds, for what people read.
     """
 
     def __init__(
         self,
         connector: Bound,
         tell: Callable[[str, Event], object],
+        state_of: Callable[[str], Task],
         directory: Directory,
         ledger: Ledger,
         metrics: Metrics,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._connector = connector
         self._policy = connector.policy
         self._tell = tell
+        self._state_of = state_of
         self._directory = directory
         self._ledger = ledger
         self._metrics = metrics
+        self._wall = wall
+        self._draining = False  # set by the first entity that hears of it, for all
         self.breaker = CircuitBreaker()
         self._bucket = TokenBucket(connector.policy.requests_per_second)
 
     def transition(self, state: Task, message: object, now: float) -> tuple[Task, Sequence[object]]:
         """Decide, by the life cycle's table."""
         task, effects = step(state, self._event(state, message, now), now)
-        if task.freed != state.freed or task.meta is not state.meta:
+        if task.stage is not state.stage or task.freed != state.freed or task.meta is not state.meta:
             self._directory.update(task)
-        return task, [self._call(task, effect, now) if type(effect) is Invoke else effect for effect in effects]
+        return task, self._prepared(task, effects, now)
 
     def begun(self, begun: tuple[Task, Sequence[object]], now: float) -> tuple[Task, Sequence[object]]:
         """Prepare a birth (see `births`) for the host: enter the directory, and turn invocations into calls."""
         task, effects = begun
+        if not task.created_at:
+            task = task._replace(created_at=self._wall())
         self._directory.enter(task)
-        return task, [self._call(task, effect, now) if type(effect) is Invoke else effect for effect in effects]
+        return task, self._prepared(task, effects, now)
 
     def perform(self, key: Hashable, state: Task, effect: object) -> None:
         """Perform what the host leaves to it."""
         match effect:
             case Publish(phase, resource):
                 self._directory.publish(state.id, phase, resource)
-            case Record():
-                self._ledger.record(row_of(state), partial(self._recorded, state.id, state.seq))
+            case Record(note):
+                row = row_of(state, self._wall(), note)
+                self._ledger.record(row, partial(self._recorded, state.id, state.seq))
             case Name(meta):
                 self._directory.name(state.id, meta)
             case Hibernate():
@@ -125,18 +136,17 @@ class TaskBehaviour(Behaviour[Task]):
                 super().perform(key, state, effect)
 
     def restore(self, key: Hashable) -> tuple[Task, Sequence[object]] | None:
-        """Begin again from the ledger, after a mistake of this program."""
-        row, durable = self._ledger.latest(str(key))
+        """Begin again from what is durable of its record, after a mistake of this program."""
         now = trio.current_time()
-        return None if row is None else self.begun(resume(row, self._policy, now, durable=durable), now)
+        return self.begun(restart(self._state_of(str(key)), now), now)
 
-    def ended(self, key: Hashable, state: Task, exit: Exit) -> None:  # noqa: A002, ARG002 - the host's signature
+    def ended(self, key: Hashable, state: Task, exit: Exit) -> None:  # noqa: A002 - the host's signature
         """Take the task out of the directory.
 
         One that crashed and is in the ledger stays there: its actor comes back (with its host, or by the janitor).
         Until then its answer stands, and neither its key nor its job may be given to another actor.
         """
-        if not exit.crashed or self._ledger.store.get(str(key)) is None:
+        if not exit.crashed or not state.durable:
             self._directory.leave(str(key))
 
     def describe(self, state: Task) -> str:
@@ -157,6 +167,7 @@ class TaskBehaviour(Behaviour[Task]):
                 secrets = secrets_of(task.request.template) if task.request is not None else ()
                 return self._failure(tag, classify(message, secrets), now)
             case Stopping():
+                self._draining = True
                 return Draining()
             case _:
                 event: Event = message
@@ -180,6 +191,12 @@ class TaskBehaviour(Behaviour[Task]):
         if tag == "delete" and failure.kind is FailureKind.GONE:
             return Gone()
         return FAILED_BECAUSE[tag](failure)
+
+    def _prepared(self, task: Task, effects: Sequence[object], now: float) -> Sequence[object]:
+        """Turn invocations into calls. A server that stops begins none: what is wanted is in the ledger."""
+        if self._draining:
+            return [effect for effect in effects if type(effect) is not Invoke]
+        return [self._call(task, effect, now) if type(effect) is Invoke else effect for effect in effects]
 
     def _call(self, task: Task, invoke: Invoke, now: float) -> Call:
         """Turn an invocation into a call of the connector, behind its rate limit and its circuit breaker."""

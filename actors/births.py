@@ -1,4 +1,4 @@
-"""The three ways in which a task's actor begins: reserved by a CreateTask, adopted from its resource_meta, resumed."""
+"""The ways in which a task's actor begins: reserved by a CreateTask, adopted from its resource_meta, or resumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flytower.actors import creating
 from flytower.actors.answers import own_resource
-from flytower.actors.events import Invoke, Name, Publish
+from flytower.actors.events import Invoke, Name, Publish, Record
 from flytower.actors.identity import adopted_id, task_id
 from flytower.actors.ledger.row import Row
 from flytower.actors.steps import Step, record
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from flytower.actors.identity import Identity
     from flytower.connectors.policy import Policy
 
+OVER = (Stage.FINISHED, Stage.DELETED)
+"""The stages in which nothing is left to do, and a task is only kept to be read."""
+
 
 def reserve(
     category: TaskCategory,
@@ -29,8 +32,20 @@ def reserve(
     generation: int,
     fingerprint: str,
     request: CreateTaskRequest,
+    *,
+    withheld: bool = False,
 ) -> Step:
-    """Begin a task whose job is yet to be created: the intent goes into the ledger first."""
+    """Begin a task whose job is yet to be created: the intent goes into the ledger first.
+
+    Args:
+        category: Its task category.
+        policy: What its connector's author declared.
+        identity: Its key and its place.
+        generation: Which task under that key it is.
+        fingerprint: What a retried CreateTask must agree in.
+        request: What to create.
+        withheld: Whether the request carries secrets, and must not be written down.
+    """
     task = Task(
         id=task_id(identity.key, generation),
         category=category,
@@ -42,6 +57,7 @@ def reserve(
         attempt=identity.attempt,
         fingerprint=fingerprint,
         request=request,
+        withheld=withheld,
     )
     return record(task)
 
@@ -61,28 +77,51 @@ def adopt_to_delete(category: TaskCategory, policy: Policy, meta: bytes) -> Step
     return task, [Name(meta), *effects]
 
 
-def resume(row: Row, policy: Policy, now: float, *, durable: bool = True) -> Step:
-    """Begin a task again from its row: after a restart of the server, or of its actor.
+def resume(row: Row, policy: Policy, now: float, *, durable: bool = True, wall: float = 0.0) -> Step:
+    """Begin a task again from its row, after a restart of the server.
 
     Args:
         row: Its last row.
         policy: What its connector's author declares by now.
         now: Trio's clock.
-        durable: Whether the ledger has confirmed the row; otherwise it is about to.
+        durable: Whether the ledger has confirmed the row; otherwise it is sent once more.
+        wall: The time in Unix seconds: what is over is kept for the rest of its retention.
     """
     task = _from_row(row, policy)._replace(durable=row.seq if durable else row.seq - 1)
-    effects: list[object] = []
-    if task.name:
-        effects.append(Name(task.name))
-    if task.phase is not Phase.UNDEFINED:
-        effects.append(Publish(task.phase, row.resource or own_resource(task.phase, "The server has restarted.")))
-    task, more = _go_on(task._replace(live_at=now), now)  # a fresh job may still be invisible
-    return task, [*effects, *more]
+    age = max(0.0, wall - row.ended_at) if row.ended_at else 0.0
+    return _again(task, now, max(0.0, policy.retention - age))
 
 
-def row_of(task: Task) -> Row:
-    """Return the durable part of a task."""
-    repeatable = task.request is not None and task.policy.recovery is not Recovery.NEITHER
+def restart(task: Task, now: float) -> Step:
+    """Begin a task again from its record, after its actor crashed by a mistake of this program.
+
+    What the ledger has not confirmed is sent once more: the crash may have come before it was.
+    """
+    task = task._replace(
+        interval=task.policy.poll_minimum,
+        polled_at=0.0,
+        answered_at=0.0,
+        failures=0,
+        failing_since=0.0,
+        attempts=0,
+        calling=False,
+        retry_at=0.0,
+        waiters=(),
+        readers=(),
+        deleters=(),
+    )
+    return _again(task, now, task.policy.retention)
+
+
+def row_of(task: Task, wall: float = 0.0, note: str = "") -> Row:
+    """Return the durable part of a task.
+
+    Args:
+        task: The task.
+        wall: The time in Unix seconds.
+        note: Why it changes.
+    """
+    repeatable = task.request is not None and task.policy.recovery is not Recovery.NEITHER and not task.withheld
     return Row(
         id=task.id,
         seq=task.seq,
@@ -101,6 +140,11 @@ def row_of(task: Task) -> Row:
         resource=task.resource,
         wish=task.wish,
         verdict=task.verdict,
+        withheld=task.withheld,
+        created_at=task.created_at,
+        changed_at=wall,
+        ended_at=wall if task.stage in OVER else 0.0,
+        note=note,
     )
 
 
@@ -108,7 +152,20 @@ def _adopted(category: TaskCategory, policy: Policy, meta: bytes) -> Task:
     return Task(id=adopted_id(category, meta), category=category, policy=policy, stage=Stage.LIVE, meta=meta, name=meta)
 
 
-def _go_on(task: Task, now: float) -> Step:
+def _again(task: Task, now: float, left: float) -> Step:
+    """Enter the directory as before, and go on. `left` is what remains of the retention, in seconds."""
+    effects: list[object] = []
+    if task.name:
+        effects.append(Name(task.name))
+    if task.phase is not Phase.UNDEFINED:
+        effects.append(Publish(task.phase, task.resource or own_resource(task.phase, "The server has restarted.")))
+    if task.durable < task.seq:
+        effects.append(Record("once more, after a restart"))
+    task, more = _go_on(task._replace(live_at=now), now, left)  # a fresh job may still be invisible
+    return task, [*effects, *more]
+
+
+def _go_on(task: Task, now: float, left: float) -> Step:
     """Take up each stage where it was left."""
     if task.stage in (Stage.RESERVED, Stage.CREATING):
         if task.durable < task.seq and (task.meta is not None or task.stage is Stage.RESERVED):
@@ -124,7 +181,7 @@ def _go_on(task: Task, now: float) -> Step:
         return task._replace(calling=True), [Invoke("delete")]
     if task.stage is Stage.UNKNOWN:
         return task, []
-    return task, [Wake(task.policy.retention)]
+    return task, [Wake(left)]
 
 
 def _spread(task: Task) -> Wake:
@@ -152,4 +209,6 @@ def _from_row(row: Row, policy: Policy) -> Task:
         interval=policy.poll_minimum,
         wish=row.wish,
         verdict=row.verdict,
+        withheld=row.withheld,
+        created_at=row.created_at,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -9,7 +11,9 @@ import trio
 
 from flytower.actors.behaviour import CONTROL_LANE, POLL_LANE, TaskBehaviour
 from flytower.actors.births import adopt, adopt_to_delete, reserve, resume
+from flytower.actors.events import Superseded
 from flytower.actors.passage import Passage
+from flytower.connectors.policy import RETENTION
 from flytower.runtime.exits import stopped
 from flytower.runtime.host import EntityHost
 from flytower.runtime.host_errors import EntityGone, HostError
@@ -17,7 +21,7 @@ from flytower.runtime.lanes import Lane
 from flytower.runtime.tree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from flytower.actors.directory import Directory
     from flytower.actors.events import Event
@@ -51,6 +55,7 @@ class ConnectorHost:
         metrics: Where calls are counted.
         hosts: Where the gateway finds it by its category, as long as it runs.
         limit: Tasks at once.
+        retention: Seconds that a task that is over stays readable, where the connector declares nothing else.
     """
 
     def __init__(
@@ -61,21 +66,25 @@ class ConnectorHost:
         ledger: Ledger,
         metrics: Metrics,
         hosts: dict[TaskCategory, ConnectorHost],
+        *,
         limit: int = TASKS,
+        retention: float = RETENTION,
     ) -> None:
         self.connector = connector
+        declared = connector.policy
+        self._policy = replace(declared, retention=retention) if declared.retention == RETENTION else declared
         self._hosts = hosts
         self.passage = Passage(connector, metrics)
         self._directory = directory
         self._ledger = ledger
-        self._behaviour = TaskBehaviour(connector, self.tell, directory, ledger, metrics)
-        concurrency = connector.policy.concurrency
+        self._behaviour = TaskBehaviour(connector, self.tell, self.state, directory, ledger, metrics)
+        concurrency = self._policy.concurrency
         self._lanes = [Lane(POLL_LANE, concurrency), Lane(CONTROL_LANE, concurrency)]
         self._host = EntityHost(connector.name, self._behaviour, timers, self._lanes, limit=limit)
 
     async def run(self, context: Context) -> None:
         """Resume what the ledger has, then live until the stop."""
-        resumed = self.resume_orphans()
+        resumed = await self.resume_orphans()
         if resumed:
             log.info("tasks resumed", connector=self.connector.name, tasks=resumed)
         self._hosts[self.connector.category] = self
@@ -90,22 +99,26 @@ class ConnectorHost:
         state = f"{node.state}, circuit {self._behaviour.breaker.state}"
         return Node(path, "ConnectorHost", state, node.mailbox, node.restarts, node.age, node.children)
 
-    def reserve(self, identity: Identity, generation: int, fingerprint: str, request: CreateTaskRequest) -> str:
+    def reserve(
+        self, identity: Identity, generation: int, fingerprint: str, request: CreateTaskRequest, *, withheld: bool
+    ) -> str:
         """Give birth to a task that is to be created; returns its id.
 
         Raises:
             HostError: There is no room for it.
         """
-        category, policy = self.connector.category, self.connector.policy
-        return self._start(reserve(category, policy, identity, generation, fingerprint, request))
+        born = reserve(
+            self.connector.category, self._policy, identity, generation, fingerprint, request, withheld=withheld
+        )
+        return self._start(born)
 
     def adopt(self, meta: bytes) -> str:
         """Give birth to a task that is known by its resource_meta only; returns its id."""
-        return self._start(adopt(self.connector.category, self.connector.policy, meta, trio.current_time()))
+        return self._start(adopt(self.connector.category, self._policy, meta, trio.current_time()))
 
     def adopt_to_delete(self, meta: bytes) -> str:
         """Give birth to a task that is known by its resource_meta only, and is to be deleted; returns its id."""
-        return self._start(adopt_to_delete(self.connector.category, self.connector.policy, meta))
+        return self._start(adopt_to_delete(self.connector.category, self._policy, meta))
 
     def tell(self, task_id: str, event: Event) -> bool:
         """Send an event to a task; False when there is none of that id."""
@@ -125,18 +138,33 @@ class ConnectorHost:
             raise EntityGone(task_id, stopped("not on this node"))
         return self._host.state(task_id)
 
-    def resume_orphans(self) -> int:
-        """Give an actor to each task of this connector that the ledger has, and that has none; returns how many."""
-        category, now = self.connector.category, trio.current_time()
-        rows = [
-            row
-            for row in self._ledger.rows()
-            if (row.category_name, row.category_version) == (category.name, category.version)
-            and not self._host.has(row.id)
-        ]
-        for row in rows:
-            self._start(resume(row, self.connector.policy, now))
-        return len(rows)
+    async def resume_orphans(self) -> int:
+        """Give an actor to each task of this connector that the ledger has, and that has none; returns how many.
+
+        Raises:
+            LedgerError: The ledger cannot be read.
+        """
+        category, policy = self.connector.category, self._policy
+        stored = await self._ledger.rows((category.name, category.version))
+        now, wall = trio.current_time(), time.time()
+        resumed = []
+        for row, durable in stored:
+            if self._host.has(row.id):
+                continue
+            try:
+                resumed.append(self._start(resume(row, policy, now, durable=durable, wall=wall)))
+            except HostError as error:
+                log.error("tasks wait for room", connector=self.connector.name, reason=str(error))  # noqa: TRY400 - no bug
+                break
+        self._supersede(resumed)
+        return len(resumed)
+
+    def _supersede(self, tasks: Iterable[str]) -> None:
+        """Tell attempts that a later one is there: who should have told them may have died before."""
+        for task in tasks:
+            entry = self._directory.get(task)
+            if entry is not None and entry.place and self._directory.is_superseded(entry):
+                self.tell(task, Superseded(entry.read))
 
     def _start(self, begun: tuple[Task, Sequence[object]]) -> str:
         known = self._directory.get(begun[0].id) is not None

@@ -9,7 +9,20 @@ from flytower.actors.events import Forget, Invoke, Name
 from flytower.actors.failures import FailureKind
 from flytower.actors.identity import encode_reference
 from flytower.actors.refusals import create_failed, deleted_meanwhile, invalid, ledger_unavailable, overloaded
-from flytower.actors.steps import LEDGER_RETRY, Step, confirm_deletes, finish, keep, publish, rearm, record, wish
+from flytower.actors.steps import (
+    LEDGER_RETRY,
+    SUPERSEDED,
+    Step,
+    confirm_deletes,
+    disagrees,
+    finish,
+    join,
+    keep,
+    publish,
+    rearm,
+    record,
+    wish,
+)
 from flytower.actors.task import Stage, Task
 from flytower.connectors.policy import Recovery
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
@@ -17,6 +30,7 @@ from flytower.runtime.entity import End, Refuse, Reply, Sleep, Wake
 
 if TYPE_CHECKING:
     from flytower.actors.events import (
+        CreateAsked,
         Created,
         CreateFailed,
         DeleteAsked,
@@ -30,11 +44,18 @@ if TYPE_CHECKING:
     from flytower.actors.failures import Failure
     from flytower.protocol.status import RpcError
 
-CREATE_ATTEMPTS = 5
-"""How often create (with its token) or find is called for one job before nobody can say whether it exists."""
+CREATE_ATTEMPTS = 20
+"""How often create (with its token) or find is called for one job before nobody can say whether it exists: with the
+pauses below, for a quarter of an hour. An outage that broke a create off lasts that long."""
 
 FIND_RETRY = 5.0
 """Seconds until another attempt to find out what became of a create that broke off: most systems' listing delay."""
+
+FIND_RETRY_MAXIMUM = 60.0
+"""The longest such pause; it doubles from one to the next."""
+
+CREDENTIALS_SECONDS = 3600.0
+"""How long a create that broke off waits for a request with its credentials: Flyte sends one soon, or never."""
 
 
 def intended(task: Task, event: Recorded, now: float) -> Step:
@@ -55,12 +76,23 @@ def intent_refused(task: Task, event: RecordFailed, _now: float) -> Step:
     return task, [*refused, Forget(), End()]  # a wish that is on its way may still be written
 
 
+def create_again(task: Task, event: CreateAsked, now: float) -> Step:
+    """CREATING, and asked again: wait for the same answer. A request that had to be forgotten is there again."""
+    waited = _lacks_credentials(task)
+    if event.request is not None and task.request is None and task.meta is None and not disagrees(task, event):
+        task = task._replace(request=event.request)
+    task, effects = join(task, event, now)
+    if not waited or _lacks_credentials(task):
+        return task, effects
+    task, more = recover(task._replace(retry_at=0.0), now)
+    return task, [*effects, *more]
+
+
 def create_due(task: Task, _event: Due, now: float) -> Step:
     """CREATING, and some answer or another try is due."""
     task, effects = _answer_provisionally(task, now)
     if task.retry_at and now >= task.retry_at:
-        task = task._replace(retry_at=0.0)
-        task, again = record(task) if task.meta is not None else (task, [_resolve(task)])
+        task, again = _try_again(task._replace(retry_at=0.0))
         effects += again
     return task, [*effects, rearm(task, now)]
 
@@ -68,7 +100,7 @@ def create_due(task: Task, _event: Due, now: float) -> Step:
 def created(task: Task, event: Created, _now: float) -> Step:
     """CREATING, and the connector has given the job's resource_meta: into the ledger with it, then reply."""
     name = task.name or (event.meta if event.unique else encode_reference(task.id))
-    task, recorded = record(task._replace(meta=event.meta, name=name, request=None))
+    task, recorded = record(task._replace(meta=event.meta, name=name, request=None), "create has returned")
     return task, [Name(name), *recorded]
 
 
@@ -102,14 +134,22 @@ def create_refused(task: Task, event: CreateFailed, now: float) -> Step:
     """CREATING, and create raised: there is no job. Without an answer in time, there may be one."""
     if event.failure.kind is FailureKind.TIMEOUT:
         return recover(task, now)
-    if task.attempts > 1 and task.policy.recovery is Recovery.TOKEN:
+    uncertain = event.failure.kind is FailureKind.UNCERTAIN
+    if uncertain and task.policy.recovery is Recovery.NEITHER:
+        return _unknown(task)
+    if uncertain or (task.attempts > 1 and task.policy.recovery is Recovery.TOKEN):
         return _try_later(task, event.failure, now)  # what became of the earlier one is still not known
     if task.wish:
         return _never_created(task)
+    return _not_created(task, event.failure.text, _refusal(task, event.failure))
+
+
+def _not_created(task: Task, text: str, error: RpcError) -> Step:
+    """There is no job: say so to all who wait; without a name that somebody was given, that is all there is to it."""
     if task.name:
-        text = f"The job could not be created: {event.failure.text}"
-        return finish(task, Phase.RETRYABLE_FAILED, own_resource(Phase.RETRYABLE_FAILED, text))
-    return task, [*_refuse_all(task, _refusal(task, event.failure)), Forget(), End()]
+        resource = own_resource(Phase.RETRYABLE_FAILED, f"The job could not be created: {text}")
+        return finish(task, Phase.RETRYABLE_FAILED, resource)
+    return task, [*_refuse_all(task, error), Forget(), End()]
 
 
 def _refusal(task: Task, failure: Failure) -> RpcError:
@@ -121,6 +161,8 @@ def _refusal(task: Task, failure: Failure) -> RpcError:
 
 def recover(task: Task, now: float) -> Step:
     """CREATING, and nobody knows whether the job exists: do what the connector's author declared to be safe."""
+    if _lacks_credentials(task):
+        return _wait_for_credentials(task, now)
     if task.attempts < CREATE_ATTEMPTS:
         task = task._replace(attempts=task.attempts + 1)
         if task.policy.recovery is Recovery.FIND or (task.policy.recovery is Recovery.TOKEN and task.request):
@@ -139,6 +181,9 @@ def not_found(task: Task, _event: NotFound, now: float) -> Step:
     task = task._replace(failures=0)
     if task.wish:
         return _never_created(task)
+    if task.request is None and task.withheld:
+        text = "its create broke off, and the credentials for another came with its request"
+        return _not_created(task, text, create_failed(task, text))
     if task.request is None or task.attempts >= CREATE_ATTEMPTS:
         return _unknown(task)
     task = task._replace(attempts=task.attempts + 1)
@@ -152,12 +197,16 @@ def find_failed(task: Task, event: FindFailed, now: float) -> Step:
 
 def wish_early(task: Task, event: DeleteAsked, _now: float) -> Step:
     """RESERVED or CREATING, and somebody wants it deleted: the create goes on, and its job is deleted after it."""
-    return wish(task, event)
+    task, effects = wish(task, event)
+    return _with_wish(task, effects)
 
 
 def superseded_early(task: Task, event: Superseded, _now: float) -> Step:
     """RESERVED or CREATING, and a later attempt is there: nobody waits for this one unless somebody has read it."""
-    return keep(task) if event.read or task.wish else record(task._replace(wish=True))
+    if event.read or task.wish:
+        return keep(task)
+    task, effects = record(task._replace(wish=True), SUPERSEDED)
+    return _with_wish(task, effects)
 
 
 def _answer_provisionally(task: Task, now: float) -> Step:
@@ -173,8 +222,39 @@ def _answer_provisionally(task: Task, now: float) -> Step:
     task, published = publish(
         task._replace(name=name, waiters=()), Phase.INITIALIZING, own_resource(Phase.INITIALIZING, text)
     )
-    task, recorded = record(task)
+    task, recorded = record(task, "a caller's deadline was near: it got a provisional answer")
     return task, [*effects, *published, *recorded]
+
+
+def _try_again(task: Task) -> Step:
+    """Send to the ledger what it has not taken, or find out again what became of the create."""
+    if task.meta is not None:
+        return record(task)
+    return _unknown(task) if _lacks_credentials(task) else (task, [_resolve(task)])
+
+
+def _lacks_credentials(task: Task) -> bool:
+    """Whether create can only be repeated when its request comes again: with its secrets, it was never written down."""
+    repeatable = task.stage is Stage.CREATING and task.meta is None and task.policy.recovery is Recovery.TOKEN
+    return repeatable and task.withheld and task.request is None
+
+
+def _wait_for_credentials(task: Task, now: float) -> Step:
+    """Do nothing until the request comes again, which it does when its caller has not got an answer."""
+    if task.wish:  # then nobody sends it again
+        return _unknown(task)
+    task = task._replace(retry_at=now + CREDENTIALS_SECONDS)
+    text = "The create of this job broke off; it goes on when its request, and the credentials in it, come again."
+    task, effects = publish(task, Phase.INITIALIZING, own_resource(Phase.INITIALIZING, text))
+    return task, [*effects, rearm(task, now)]
+
+
+def _with_wish(task: Task, effects: list[object]) -> Step:
+    """Go on with a create whose job is to be deleted. Who wants that does not send the request again."""
+    if not _lacks_credentials(task):
+        return task, effects
+    task, more = _unknown(task)
+    return task, [*effects, *more]
 
 
 def _resolve(task: Task) -> Invoke:
@@ -187,7 +267,8 @@ def _try_later(task: Task, failure: Failure, now: float) -> Step:
     tried = failure.kind not in (FailureKind.LATER, FailureKind.OVERLOAD)
     if tried and task.attempts >= CREATE_ATTEMPTS:
         return _unknown(task)
-    task = task._replace(attempts=task.attempts + tried, retry_at=now + max(FIND_RETRY, failure.after))
+    pause = min(FIND_RETRY_MAXIMUM, FIND_RETRY * 2.0 ** (task.attempts - 1))
+    task = task._replace(attempts=task.attempts + tried, retry_at=now + max(pause, failure.after))
     return task, [rearm(task, now)]
 
 
@@ -203,12 +284,10 @@ def _never_created(task: Task) -> Step:
 
 def _unknown(task: Task) -> Step:
     """Neither created again nor polled: a second job would be worse than a failed task."""
-    effects: list[object] = []
-    name = task.name or encode_reference(task.id)
-    if not task.name:
-        effects.append(Name(name))
-    effects += [Reply(waiter.promise, name) for waiter in task.waiters]
-    task = task._replace(stage=Stage.UNKNOWN, name=name, waiters=(), request=None, retry_at=0.0)
+    effects: list[object] = [] if task.name else [Name(encode_reference(task.id))]
+    task = _named(task)
+    effects += [Reply(waiter.promise, task.name) for waiter in task.waiters]
+    task = task._replace(stage=Stage.UNKNOWN, waiters=(), request=None, retry_at=0.0)
     text = (
         "The create of this job broke off, and its connector can neither repeat nor find it: the job may exist or not. "
         "It is not created a second time. Look in the external system, then delete the task."
@@ -217,6 +296,11 @@ def _unknown(task: Task) -> Step:
     task, published = publish(task._replace(resource=resource), Phase.FAILED, resource)
     task, recorded = record(task)
     return task, [*effects, *published, *recorded, Sleep()]
+
+
+def _named(task: Task) -> Task:
+    """Have a task whose create gave no resource_meta answer to a reference."""
+    return task._replace(name=task.name or encode_reference(task.id))
 
 
 def _refuse_all(task: Task, error: Exception) -> list[object]:

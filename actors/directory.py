@@ -15,6 +15,7 @@ import trio
 
 from flytower.actors.answers import Published, response
 from flytower.actors.events import Demand
+from flytower.actors.task import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,7 +33,7 @@ class Entry(Published):
         now: Trio's clock.
     """
 
-    __slots__ = ("attempt", "category", "freed", "generation", "key", "meta", "names", "place")
+    __slots__ = ("attempt", "category", "freed", "generation", "key", "meta", "names", "place", "stage")
 
     def __init__(self, task: Task, now: float) -> None:
         super().__init__(task.id, now)
@@ -43,6 +44,7 @@ class Entry(Published):
         self.attempt = task.attempt
         self.freed = task.freed
         self.meta = task.meta
+        self.stage = task.stage
         self.names: tuple[bytes, ...] = ()
 
 
@@ -113,6 +115,10 @@ class Directory:
         """Return the entries of earlier attempts at the same place."""
         return [other for other in self._places.get(entry.place, ()) if other.attempt < entry.attempt]
 
+    def is_superseded(self, entry: Entry) -> bool:
+        """Whether there is a later attempt at the same place."""
+        return any(other.attempt > entry.attempt for other in self._places.get(entry.place, ()))
+
     def free(self, task_id: str, category: TaskCategory, meta: bytes) -> bool:
         """Whether no other task that may still be asked for answers to this resource_meta."""
         entry = self._names.get((category, meta))
@@ -135,6 +141,7 @@ class Directory:
         entry = self._entries[task.id]
         entry.freed = task.freed
         entry.meta = task.meta
+        entry.stage = task.stage
 
     def demand(self, task_id: str) -> Demand:
         """Return how a task is read."""
@@ -142,11 +149,17 @@ class Directory:
         return Demand(entry.read_at, entry.read_gap)
 
     def census(self) -> Counter[tuple[str, str]]:
-        """Count the tasks by type and phase (or "CREATING" before the first answer)."""
-        return Counter(
-            (entry.category.name, "CREATING" if entry.phase is None else str(entry.phase.name))
-            for entry in self._entries.values()
-        )
+        """Count the tasks by type and phase.
+
+        "CREATING" stands for those without an answer yet, "UNKNOWN" for those of which nobody knows whether they exist.
+        """
+        return Counter((entry.category.name, _word(entry)) for entry in self._entries.values())
+
+
+def _word(entry: Entry) -> str:
+    if entry.stage is Stage.UNKNOWN:
+        return "UNKNOWN"
+    return "CREATING" if entry.phase is None else str(entry.phase.name)
 
 
 def _remove(index: dict[str, list[Entry]], name: str, entry: Entry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flytower.actors.answers import own_resource
-from flytower.actors.events import Invoke
+from flytower.actors.events import Forget, Invoke
 from flytower.actors.refusals import deleted_meanwhile, ledger_unavailable
 from flytower.actors.steps import (
     DELETE_BACKOFF_FACTOR,
@@ -24,7 +24,7 @@ from flytower.actors.steps import forget as forget_task
 from flytower.actors.task import Stage, Task
 from flytower.protocol.generated.flyteidl.admin import Resource
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
-from flytower.runtime.entity import Refuse, Reply, Sleep, Wake
+from flytower.runtime.entity import End, Refuse, Reply, Sleep, Wake
 
 if TYPE_CHECKING:
     from flytower.actors.events import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         DeleteFailed,
         Due,
         Event,
+        ForgetAsked,
         Gone,
         ReadAsked,
         Recorded,
@@ -138,7 +139,7 @@ def gone(task: Task, _event: Gone, _now: float) -> Step:
         resource = task.verdict or own_resource(Phase.ABORTED, "The task was deleted.")
         task, effects = publish(task, _phase_of(resource), resource)
         task = task._replace(resource=resource)
-    task, written = record(task._replace(stage=Stage.DELETED, request=None))
+    task, written = record(task._replace(stage=Stage.DELETED, request=None), "the external system says it is gone")
     return task, [*effects, *written, Wake(task.policy.retention)]
 
 
@@ -176,6 +177,15 @@ def delete_confirmed(task: Task, event: DeleteAsked, _now: float) -> Step:
     if task.durable >= task.seq:
         return task, [Reply(event.promise, b"")]
     return task._replace(deleters=(*task.deleters, event.promise)), []
+
+
+def forget_asked(task: Task, _event: ForgetAsked, _now: float) -> Step:
+    """An operator has looked after the job, or gives it up: nothing external is touched, and the key is free."""
+    error = deleted_meanwhile(task)
+    waiting = [*(waiter.promise for waiter in task.waiters), *task.deleters]
+    answer = task.resource or own_resource(Phase.ABORTED, "The task was forgotten by an operator.")
+    answers = [Reply(promise, answer) for promise in task.readers]
+    return task, [*(Refuse(promise, error) for promise in waiting), *answers, Forget(), End()]
 
 
 def delete_unknown(task: Task, event: DeleteAsked, _now: float) -> Step:

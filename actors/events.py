@@ -17,11 +17,12 @@ Operation: TypeAlias = Literal["create", "find", "get", "delete"]
 
 
 class CreateAsked(NamedTuple):
-    """A CreateTask for this task's key. `answer_by` is when a provisional answer is due."""
+    """A CreateTask for this task's key. `answer_by` is when a provisional answer is due, `request` what it asks for."""
 
     promise: Promise[Any]
     answer_by: float
     fingerprint: str
+    request: Any = None
 
 
 class ReadAsked(NamedTuple):
@@ -44,6 +45,10 @@ class Superseded(NamedTuple):
     """A later attempt of the same Flyte task was created. `read` tells whether anybody ever read this one."""
 
     read: bool
+
+
+class ForgetAsked(NamedTuple):
+    """An operator wants the task forgotten: the ledger, and nobody else, loses it."""
 
 
 class Recorded(NamedTuple):
@@ -134,6 +139,7 @@ Event: TypeAlias = (
     | Wanted
     | DeleteAsked
     | Superseded
+    | ForgetAsked
     | Recorded
     | RecordFailed
     | Due
@@ -159,7 +165,9 @@ class Invoke(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Write the task as it is now to the ledger; `Recorded` or `RecordFailed` follows."""
+    """Write the task as it is now to the ledger, saying why; `Recorded` or `RecordFailed` follows."""
+
+    note: str = ""
 
 
 class Forget(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from flytower.connectors.errors import InvalidRequest, JobNotFound, PermanentFailure, RetryLater
+from flytower.actors.uncertainty import leaves_outcome_open
+from flytower.connectors.errors import InvalidRequest, JobNotFound, OutcomeUnknown, PermanentFailure, RetryLater
 from flytower.protocol.scrub import scrub
 from flytower.runtime.entity import Raised, TimedOut
 from flytower.runtime.host_errors import LaneFull
@@ -26,6 +27,7 @@ class FailureKind(Enum):
     INVALID = "invalid"  # what the task asks for cannot be done: its author's fault
     PERMANENT = "permanent"  # no further call can help
     OVERLOAD = "overload"  # this server has no worker for it, and it was not made
+    UNCERTAIN = "uncertain"  # the connection broke: whatever was asked may have happened all the same
     TIMEOUT = "timeout"  # no answer in time: whatever was asked may have happened all the same
 
 
@@ -49,6 +51,7 @@ KINDS: tuple[tuple[type[Exception], FailureKind], ...] = (
     (LaneFull, FailureKind.OVERLOAD),
     (InvalidRequest, FailureKind.INVALID),
     (PermanentFailure, FailureKind.PERMANENT),
+    (OutcomeUnknown, FailureKind.UNCERTAIN),
 )
 """What an exception says of itself; the first that fits, so subclasses stand before their bases."""
 
@@ -58,7 +61,9 @@ def classify(outcome: Raised | TimedOut, secrets: Iterable[str] = ()) -> Failure
     if isinstance(outcome, TimedOut):
         return Failure(FailureKind.TIMEOUT, f"no answer within {outcome.seconds:g} s")
     error = outcome.error
-    kind = next((kind for cls, kind in KINDS if isinstance(error, cls)), FailureKind.TRANSIENT)
+    kind = next((kind for cls, kind in KINDS if isinstance(error, cls)), None)
+    if kind is None:
+        kind = FailureKind.UNCERTAIN if leaves_outcome_open(error) else FailureKind.TRANSIENT
     after = error.after if isinstance(error, RetryLater) else 0.0
     return Failure(kind, describe(error, secrets), after)
 

@@ -26,6 +26,7 @@ from flytower.actors.events import (
     Due,
     Event,
     FindFailed,
+    ForgetAsked,
     Gone,
     NotFound,
     Polled,
@@ -53,6 +54,7 @@ _ALL_QUIET: Mapping[type[Event], Transition] = {
     Wanted: ending.ignore,
     Superseded: ending.ignore,
     Draining: ending.ignore,
+    ForgetAsked: ending.forget_asked,
     Recorded: ending.recorded,
     RecordFailed: ending.record_failed,
 }
@@ -68,10 +70,11 @@ TABLE: Mapping[Stage, Mapping[type[Event], Transition]] = {
         RecordFailed: creating.intent_refused,
         Due: ending.ignore,
         Wanted: ending.ignore,
+        ForgetAsked: ending.forget_asked,
         Draining: ending.ignore,
     },
     Stage.CREATING: {
-        CreateAsked: steps.join,
+        CreateAsked: creating.create_again,
         ReadAsked: steps.await_answer,
         DeleteAsked: creating.wish_early,
         Superseded: creating.superseded_early,
@@ -83,6 +86,7 @@ TABLE: Mapping[Stage, Mapping[type[Event], Transition]] = {
         NotFound: creating.not_found,
         FindFailed: creating.find_failed,
         Wanted: ending.ignore,
+        ForgetAsked: ending.forget_asked,
         Draining: ending.ignore,
     },
     Stage.LIVE: {

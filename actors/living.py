@@ -8,7 +8,7 @@ from flytower.actors import polling
 from flytower.actors.answers import own_resource, with_note
 from flytower.actors.events import Hibernate, Invoke
 from flytower.actors.failures import FailureKind
-from flytower.actors.steps import Step, finish, keep, publish, record, wake_in, wish
+from flytower.actors.steps import SUPERSEDED, Step, finish, keep, publish, record, wake_in, wish
 from flytower.actors.task import TERMINAL, Stage, Task
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.runtime.entity import CancelCall, Sleep, Wake
@@ -45,10 +45,13 @@ def polled(task: Task, event: Polled, now: float) -> Step:
     """The external system answered."""
     if event.phase in TERMINAL:
         return finish(task._replace(answered_at=now), event.phase, event.resource)
-    changed = event.resource != task.resource
+    changed, known = event.resource != task.resource, task.phase
     effects: list[object] = []
     if changed or task.failures or task.readers:
         task, effects = publish(task._replace(resource=event.resource), event.phase, event.resource)
+    if event.phase is not known:  # for whoever reads the ledger: operators, and this server after a restart
+        task, written = record(task)
+        effects = [*effects, *written]
     interval = task.policy.poll_minimum if changed else polling.longer(task)
     task = task._replace(calling=False, failures=0, answered_at=now, interval=interval)
     return task, [*effects, polling.next_poll(interval, now, event.demand)]
@@ -83,7 +86,7 @@ def superseded_live(task: Task, event: Superseded, _now: float) -> Step:
     """A later attempt is there: if nobody ever read this one, its reply was lost, and nobody else will delete it."""
     if event.read:
         return keep(task)
-    task, effects = record(task._replace(stage=Stage.DELETING, calling=False, failures=0, wish=True))
+    task, effects = record(task._replace(stage=Stage.DELETING, calling=False, failures=0, wish=True), SUPERSEDED)
     return task, [CancelCall("get"), Sleep(), *effects]
 
 
@@ -107,5 +110,5 @@ def _stale(task: Task, failure: Failure, now: float) -> tuple[Phase, bytes]:
 
 def _give_up(task: Task, phase: Phase, text: str) -> Step:
     """Fail a job that cannot be followed, after an attempt to delete it: nobody else will."""
-    task, effects = record(task._replace(stage=Stage.DELETING, failures=0, verdict=own_resource(phase, text)))
+    task, effects = record(task._replace(stage=Stage.DELETING, failures=0, verdict=own_resource(phase, text)), text)
     return task, [Sleep(), *effects]

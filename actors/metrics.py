@@ -148,6 +148,18 @@ class Metrics:
         call.ended.inc()
         call.seconds.observe(seconds)
 
+    def committed(self, rows: int, seconds: float, error: Exception | None) -> None:
+        """Count a commit of the ledger.
+
+        Args:
+            rows: How many changes it was to make durable.
+            seconds: How long it took.
+            error: Why it was not made, if so.
+        """
+        self._commits.labels("ok" if error is None else "error").inc()
+        self._commit_rows.inc(rows)
+        self._commit_seconds.observe(seconds)
+
     def watch(
         self,
         *,
@@ -156,6 +168,7 @@ class Metrics:
         connections: Callable[[], int] | None = None,
         calls_in_flight: Callable[[], int] | None = None,
         dead_letters: Callable[[], int] | None = None,
+        ledger_failing: Callable[[], int] | None = None,
     ) -> None:
         """Have these read at each scrape. Each is called on the event loop and has to return at once.
 
@@ -165,6 +178,7 @@ class Metrics:
             connections: Open gRPC connections.
             calls_in_flight: gRPC calls without an answer yet.
             dead_letters: Messages that reached nobody, since the node started.
+            ledger_failing: 1 while the ledger cannot be written, else 0.
         """
         if tasks is not None:
             self.registry.register(_Live(lambda: self._task_gauges(tasks())))
@@ -173,6 +187,7 @@ class Metrics:
         for name, text, read in (
             ("flytower_grpc_connections", "Open gRPC connections", connections),
             ("flytower_grpc_calls_in_flight", "gRPC calls without an answer yet", calls_in_flight),
+            ("flytower_ledger_failing", "1 while the ledger cannot be written", ledger_failing),
         ):
             if read is not None:
                 self.registry.register(_Live(_gauge_reader(name, text, read)))
@@ -220,6 +235,21 @@ class Metrics:
             "flytower_external_call_seconds",
             "How long calls of connectors ran; a poll is a get",
             ["task_type", "operation"],
+            buckets=CALL_SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self._commits = Counter(
+            "flytower_ledger_commits_total",
+            "Commits of the ledger, by how they ended",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._commit_rows = Counter(
+            "flytower_ledger_rows_total", "Changes that commits of the ledger held", registry=self.registry
+        )
+        self._commit_seconds = Histogram(
+            "flytower_ledger_commit_seconds",
+            "How long commits of the ledger took",
             buckets=CALL_SECONDS_BUCKETS,
             registry=self.registry,
         )

@@ -7,7 +7,7 @@ node                    rest_for_one: what is below depends on what is above
 ├── connectors          one host per connector, whose children are the tasks
 ├── gateway             the gRPC server
 ├── observer            /metrics, /healthz, /readyz, the status page
-└── janitor             orphans
+└── janitor             orphans, and what operators ask of the ledger
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from flytower.actors.observer import Observer
 from flytower.actors.registry import RegistryActor, RegistryMessage, Routes
 from flytower.actors.sync_service import SyncConnectorService
 from flytower.actors.views import views_of, watch
+from flytower.connectors.policy import RETENTION
 from flytower.protocol.health import Health
 from flytower.protocol.limits import Limits
 from flytower.protocol.loop import open_event_loop
@@ -75,6 +76,7 @@ class NodeConfig:
         grace: Seconds that calls in flight get at shutdown.
         limits: What a client may do.
         tasks: Tasks of one connector at once.
+        retention: Seconds that a task that is over stays readable, where its connector declares nothing else.
         store: Where the ledger is kept; a new memory store unless given.
     """
 
@@ -86,6 +88,7 @@ class NodeConfig:
     grace: float = DEFAULT_GRACE
     limits: Limits = field(default_factory=Limits)
     tasks: int = TASKS
+    retention: float = RETENTION
     store: Store = field(default_factory=MemoryStore)
 
 
@@ -102,7 +105,7 @@ class Node:
         self.metrics = Metrics()
         self.directory = Directory()
         self.timers = Timers()
-        self.ledger = Ledger(config.store)
+        self.ledger = Ledger(config.store, self.metrics.committed)
         self.hosts: dict[TaskCategory, ConnectorHost] = {}  # each running host enters and leaves itself
         self.routes = Routes()  # replaced by the registry actor only
         self.health = Health((ASYNC_AGENT_SERVICE, SYNC_AGENT_SERVICE, AGENT_METADATA_SERVICE))
@@ -170,7 +173,7 @@ class Node:
             specs.append(ChildSpec("gateway", self._make_gateway, grace=self.config.grace + STOP_SECONDS))
         if self.config.metrics_port is not None:
             specs.append(ChildSpec("observer", self._make_observer))
-        specs.append(ChildSpec("janitor", lambda: Janitor(lambda: list(self.hosts.values()))))
+        specs.append(ChildSpec("janitor", lambda: Janitor(self.hosts, self.ledger, self.directory)))
         return specs
 
     def _make_registry(self) -> RegistryActor:
@@ -186,7 +189,14 @@ class Node:
     def _host_spec(self, connector: Bound) -> ChildSpec:
         def make() -> ConnectorHost:
             return ConnectorHost(
-                connector, self.timers, self.directory, self.ledger, self.metrics, self.hosts, self.config.tasks
+                connector,
+                self.timers,
+                self.directory,
+                self.ledger,
+                self.metrics,
+                self.hosts,
+                limit=self.config.tasks,
+                retention=self.config.retention,
             )
 
         category = connector.category

@@ -22,6 +22,9 @@ LEDGER_RETRY = 1.0
 DELETE_BACKOFF_FACTOR = 2.0
 """How the pause between failing deletes grows: an outage of minutes costs a handful of calls."""
 
+SUPERSEDED = "a later attempt was created, and nobody has read this one"
+"""Why a task is deleted that nobody asked to delete, for the history."""
+
 RESOLUTION = 0.010
 """Seconds. A pause is at least as long: timers are that late anyway, and what rounding leaves of one (1e-14 s) would
 end before the clock has moved, again and again."""
@@ -48,9 +51,9 @@ def rearm(task: Task, now: float) -> object:
     return Wake(max(RESOLUTION, min(moments) - now)) if moments else Sleep()
 
 
-def record(task: Task) -> Step:
-    """Send the task as it is now to the ledger."""
-    return task._replace(seq=task.seq + 1), [Record()]
+def record(task: Task, note: str = "") -> Step:
+    """Send the task as it is now to the ledger. The note is for people: why it changes, where that is not plain."""
+    return task._replace(seq=task.seq + 1), [Record(note)]
 
 
 def publish(task: Task, phase: Phase, resource: bytes) -> Step:
@@ -99,7 +102,7 @@ def wish(task: Task, event: DeleteAsked) -> Step:
     """Write down that somebody wants it deleted; the answer follows when the ledger has that."""
     if event.promise is not None:
         task = task._replace(deleters=(*task.deleters, event.promise))
-    return record(task._replace(wish=True))
+    return record(task._replace(wish=True), "somebody asked to delete it")
 
 
 def confirm_deletes(task: Task) -> Step:

@@ -49,6 +49,8 @@ class Task(NamedTuple):
         attempt: Which attempt at that place this is.
         fingerprint: What a retried CreateTask must agree in; "" when unknown.
         request: What create needs, until it has returned.
+        withheld: Whether the request carries secrets, and therefore never goes into the ledger.
+        created_at: When it was begun, in Unix seconds: for people, never for an order.
         seq: How many changes were sent to the ledger.
         durable: Up to which of these the ledger has confirmed.
         meta: The connector's resource_meta; None until create has returned.
@@ -81,6 +83,8 @@ class Task(NamedTuple):
     attempt: int = 0
     fingerprint: str = ""
     request: Any = None
+    withheld: bool = False
+    created_at: float = 0.0
     seq: int = 0
     durable: int = 0
     meta: bytes | None = None

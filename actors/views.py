@@ -40,6 +40,7 @@ def watch(node: Node) -> None:
         connections=lambda: node.connections,
         calls_in_flight=lambda: node.calls_in_flight,
         dead_letters=lambda: node.dead_letters,
+        ledger_failing=lambda: int(node.ledger.trouble is not None),
     )
 
 

@@ -1,6 +1,7 @@
 """What can go wrong with a connector, and whose fault it is.
 
-An author raises `JobNotFound`, `RetryLater` and `PermanentFailure`; the server raises the others about a connector.
+An author raises `JobNotFound`, `RetryLater`, `OutcomeUnknown` and `PermanentFailure`; the server raises the others
+about a connector.
 """
 
 # ruff: noqa: N818 - authors write these names, and FlyteConnectorNotFound is flytekit's: they say what happened
@@ -37,6 +38,15 @@ class RetryLater(ConnectorError):
             raise ValueError(f"RetryLater(after={after!r}): it must be a finite number of seconds, 0 or more")
         super().__init__(message)
         self.after = float(after)
+
+
+class OutcomeUnknown(ConnectorError):
+    """The external system may have done what it was asked, or not: its answer was lost.
+
+    Raised by a `create` whose connection broke after the request had left, it keeps a job from being lost: the create
+    is repeated with its token, or the job is looked for, as the connector's `recovery` says. Errors of the usual HTTP
+    clients that mean this are recognised without it.
+    """
 
 
 class PermanentFailure(ConnectorError):

@@ -9,6 +9,9 @@ from enum import Enum
 
 from flytower.connectors.errors import PolicyError
 
+RETENTION = 86400.0
+"""Seconds: a day. A connector that leaves it at that has the server's own setting."""
+
 
 class Recovery(Enum):
     """What becomes of a create that was in flight when the server died."""
@@ -52,7 +55,7 @@ class Policy:
             any other end it always does.
         delete_minimum: The pause before a failed delete is tried again, doubled each time.
         delete_maximum: The longest such pause; a delete is never given up.
-        retention: How long a task that is over stays readable, and its key taken.
+        retention: How long a task that is over stays readable, and its key taken; left alone, as the server is set.
 
     Raises:
         PolicyError: A value is out of range. The message names the field, the value and the rule.
@@ -78,7 +81,7 @@ class Policy:
     delete_after_finish: bool = False
     delete_minimum: float = 1.0
     delete_maximum: float = 300.0
-    retention: float = 86400.0
+    retention: float = RETENTION
 
     def __post_init__(self) -> None:
         if not isinstance(self.recovery, Recovery):

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_type_hints
 
+from flytower.connectors.policy import RETENTION
 from flytower.protocol.limits import Limits
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ _LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://")
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 FORMATS: Final = ("auto", "console", "json")
+
+LEDGERS: Final = ("sqlite:///", "postgresql://", "memory://")
+"""How the URLs of ledgers begin."""
 
 MAX_PORT: Final = 65535
 
@@ -75,6 +79,15 @@ def _grace(seconds: float) -> str | None:
 
 def _positive(number: int) -> str | None:
     return None if number > 0 else "must be above 0"
+
+
+def _above_zero(seconds: float) -> str | None:
+    return None if seconds > 0 else "must be above 0"
+
+
+def _ledger(url: str) -> str | None:
+    known = any(url.startswith(scheme) for scheme in LEDGERS)
+    return None if known else f"must begin with one of {', '.join(LEDGERS)}"
 
 
 def _name(text: str) -> str | None:
@@ -113,6 +126,24 @@ class Settings:
     )
     entry_points: bool = _setting(
         True, "Whether installed packages may bring connectors.", "A plugin that is installed is meant to be served."
+    )
+    ledger: str = _setting(
+        "sqlite:///~/.local/state/flytower/ledger.sqlite",
+        "Where tasks are written down: sqlite:///PATH, postgresql://USER@HOST/DATABASE, or memory://.",
+        "A file needs no set-up, and survives kill -9; put it on a volume that outlives the container.",
+        _ledger,
+    )
+    ledger_wait: float = _setting(
+        30.0,
+        "Seconds to wait at start for another server to give the ledger up.",
+        "A rolling update starts the new server before the old one has ended.",
+        _grace,
+    )
+    retention: float = _setting(
+        RETENTION,
+        "Seconds that a finished task stays readable, where its connector declares nothing else.",
+        "A day: Flyte has long read the end, and a person may still want to know.",
+        _above_zero,
     )
     grace: float = _setting(
         20.0, "Seconds that calls in flight get at shutdown.", "Kubernetes kills after 30; the tree needs some.", _grace

@@ -27,6 +27,11 @@ class Row:
         resource: The encoded Resource last published.
         wish: Whether somebody wants it deleted.
         verdict: The encoded Resource to answer once a delete was tried.
+        withheld: Whether the request carries secrets, so that it is not kept.
+        created_at: When the task was begun, in Unix seconds. Times are for people; order comes from `seq`.
+        changed_at: When it became what the row says.
+        ended_at: When it was over, as far as `changed_at` is that; 0 as long as it is not.
+        note: Why it changed, in a few words, for the history.
     """
 
     id: str
@@ -46,3 +51,8 @@ class Row:
     resource: bytes = b""
     wish: bool = False
     verdict: bytes = b""
+    withheld: bool = False
+    created_at: float = 0.0
+    changed_at: float = 0.0
+    ended_at: float = 0.0
+    note: str = ""

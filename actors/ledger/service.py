@@ -3,22 +3,26 @@
 Task actors hand in rows synchronously and are told by callback when these are durable. A store that does not block is
 written in the same breath. One that does is written from a worker thread, all that has come in meanwhile in one commit:
 many actors share the price of one fsync.
+
+A store that does not write is tried again with backoff, by this actor alone. Meanwhile whoever hands in a row is told
+at once that it is not durable; the row is kept all the same, and written when the store is back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import structlog
 import trio
 
-from flytower.actors.ledger.store import LedgerError
+from flytower.actors.ledger.batch import Confirm, Entry, compacted, net
+from flytower.actors.ledger.store import LedgerError, LedgerLost
 from flytower.runtime.tree import Node
 
 if TYPE_CHECKING:
     from flytower.actors.ledger.row import Row
-    from flytower.actors.ledger.store import Store
+    from flytower.actors.ledger.store import Command, Store
     from flytower.runtime.context import Context
 
 log = structlog.get_logger(__name__)
@@ -29,13 +33,29 @@ COMMIT_ROWS = 1000
 FLUSH_SECONDS = 10.0
 """Seconds that a stopping ledger may take for what is queued; a healthy store needs one commit."""
 
-Confirm = Callable[[LedgerError | None], None]
-"""Called once for each row: with None when it is durable, with the error when it is not."""
+SLOW_SECONDS = 2.0
+"""A commit that takes longer counts as failing until it is over: callers have 3 to 10 s, and can come again."""
+
+RETRY_MINIMUM = 0.2
+"""Seconds until a store that has failed is tried again: a lock that another process held is gone by then."""
+
+RETRY_MAXIMUM = 5.0
+"""The longest such pause: how late it is noticed that a disk has room, or a database is back."""
+
+THREADS = 2
+"""One thread writes, one reads; the default limiter's could all be held by something else."""
+
+T = TypeVar("T")
+
+Observe = Callable[[int, float, LedgerError | None], object]
+"""Told of each commit: its rows, its seconds, and what went wrong."""
 
 
-class _Entry(NamedTuple):
-    row: Row | str  # a row to write, or the id of one to remove
-    confirm: Confirm | None
+class Stored(NamedTuple):
+    """A row, and whether it is durable: if not, it is on its way."""
+
+    row: Row
+    durable: bool
 
 
 class Ledger:
@@ -43,97 +63,191 @@ class Ledger:
 
     Args:
         store: Where the rows go. Closing it is up to whoever opened it.
+        observe: Told of each commit.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, observe: Observe = lambda _rows, _seconds, _error: None) -> None:
         self.store = store
-        self._queue: list[_Entry] = []  # what is not written yet, in order of arrival; only for blocking stores
-        self._writing: list[_Entry] = []  # what is being written now
-        self._again: list[_Entry] = []  # removals that failed: nobody else would try them again
+        self.trouble: LedgerError | None = None  # why the store does not write at the moment
+        self._observe = observe
+        self._queue: list[Entry] = []  # what is not written yet, in order of arrival; only for blocking stores
+        self._writing: list[Entry] = []  # what is being written now
+        self._again: list[Entry] = []  # what could not be written
         self._arrived = trio.Event()
+        self._busy = trio.Event()  # a commit is under way
+        self._began = 0.0  # when it began
+        self._reads: list[set[str]] = []  # what was forgotten during each read that is under way
+        self._limiter = trio.CapacityLimiter(THREADS)
+        self._patience: trio.CancelScope | None = None  # around the commit that is under way
+        self._flush_by = float("inf")
         self._committed = 0
         self._started = 0.0
 
+    # ---- writing ----------------------------------------------------------------------------------------------
+
     def record(self, row: Row, confirm: Confirm) -> None:
         """Write a row; `confirm` follows, at once or later. Never raises."""
-        self._submit(_Entry(row, confirm))
+        if self.trouble is None:
+            self._submit(Entry(row, confirm))
+            return
+        if self.store.blocking:
+            self._submit(Entry(row, None))
+            confirm(self.trouble)
 
     def forget(self, task: str) -> None:
         """Remove a row, after all that was recorded before."""
-        self._submit(_Entry(task, None))
+        for gone in self._reads:
+            gone.add(task)
+        self._submit(Entry(task, None))
 
-    def latest(self, task: str) -> tuple[Row | None, bool]:
-        """Return the last row that was handed in of a task, and whether it is durable: if not, `confirm` is to come.
+    # ---- reading ----------------------------------------------------------------------------------------------
 
-        Raises:
-            LedgerError: The store cannot read.
-        """
-        for entry in reversed((*self._writing, *self._queue)):
-            if not isinstance(entry.row, str) and entry.row.id == task:
-                return entry.row, False
-        return self.store.get(task), True
-
-    def rows(self) -> list[Row]:
-        """Return the rows of all tasks but those forgotten, which the store may still have.
+    async def rows(self, category: tuple[str, int] | None = None) -> list[Stored]:
+        """Return the last row of each task of a category (or of all) that was not forgotten meanwhile.
 
         Raises:
             LedgerError: The store cannot read.
         """
-        pending = (*self._again, *self._writing, *self._queue)
-        forgotten = {entry.row for entry in pending if isinstance(entry.row, str)}
-        return [row for row in self.store.rows() if row.id not in forgotten]
+        gone: set[str] = set()
+        self._reads.append(gone)
+        try:
+            rows = await self._read(lambda: self.store.rows(category))
+        finally:
+            self._reads.remove(gone)
+        pending = {entry.task: entry.row for entry in (*self._again, *self._writing, *self._queue)}
+        found = []
+        for row in rows:
+            last = pending.get(row.id, row)
+            if row.id not in gone and not isinstance(last, str):
+                found.append(Stored(last, last is row))
+        return found
+
+    async def has(self, task: str) -> bool:
+        """Whether the store has a task.
+
+        Raises:
+            LedgerError: The store cannot read.
+        """
+        return await self._read(lambda: self.store.get(task)) is not None
+
+    async def commands(self) -> Sequence[Command]:
+        """Return what operators have asked for, in order.
+
+        Raises:
+            LedgerError: The store cannot read.
+        """
+        return await self._read(self.store.commands)
+
+    async def settle(self, numbers: Sequence[int]) -> None:
+        """Take out commands that were carried out.
+
+        Raises:
+            LedgerError: The store cannot write.
+        """
+        await self._read(lambda: self.store.settle(numbers))
+
+    async def _read(self, read: Callable[[], T]) -> T:
+        if not self.store.blocking:
+            return read()
+        return await trio.to_thread.run_sync(read, limiter=self._limiter, abandon_on_cancel=True)
+
+    # ---- life -------------------------------------------------------------------------------------------------
 
     async def run(self, context: Context) -> None:
-        """Write what comes in, until the stop; then write what is left."""
+        """Write what comes in, until the stop; then write what is left.
+
+        Raises:
+            LedgerLost: Another server owns the store now. This one has to end: its tasks are that one's.
+        """
+        if isinstance(self.trouble, LedgerLost):
+            raise self.trouble
         self._started = trio.current_time()
+        self._flush_by = float("inf")
         context.ready()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write_for_ever)
-                await context.stop_requested.wait()
-                nursery.cancel_scope.cancel()
+                nursery.start_soon(self._watch_for_ever)
+                try:
+                    await context.stop_requested.wait()
+                finally:
+                    self._hurry()
+                    nursery.cancel_scope.cancel(reason="the ledger was told to stop")
         finally:
-            # What actors were told to be on its way must not get lost with the cancellation that ends this task.
-            with trio.move_on_after(FLUSH_SECONDS, shield=True):
-                while self._queue:
-                    await self._commit()
+            await self._flush()
+
+    async def _flush(self) -> None:
+        """Write what is left: what actors were told to be on its way must not get lost with a cancellation."""
+        self._hurry()
+        while self._queue and not self.trouble and trio.current_time() < self._flush_by:
+            await self._commit()
+
+    def _hurry(self) -> None:
+        """From now on, wait for the store no longer than the time for a flush, the commit under way included."""
+        self._flush_by = min(self._flush_by, trio.current_time() + FLUSH_SECONDS)
+        if self._patience is not None:
+            self._patience.deadline = self._flush_by
 
     def inspect(self, path: str, now: float) -> Node:
         """Describe itself."""
-        state = f"{self._committed} commits"
+        state = f"{self._committed} commits" if self.trouble is None else f"failing: {self.trouble}"
         return Node(path, "Ledger", state, mailbox=len(self._queue), age=now - self._started)
 
-    def _submit(self, entry: _Entry) -> None:
+    # ---- the writer -------------------------------------------------------------------------------------------
+
+    def _submit(self, entry: Entry) -> None:
         self._queue.append(entry)
         if self.store.blocking:
             self._arrived.set()
         else:
-            batch = self._take()
-            self._confirm(batch, self._write(batch))
+            self._take()
+            self._done(self._write(self._writing), 0.0)
 
     async def _write_for_ever(self) -> None:
+        pause = RETRY_MINIMUM
         while True:
             await self._arrived.wait()
             self._arrived = trio.Event()
-            while self._queue:
+            while self._queue or self._again:
                 await self._commit()
+                if self.trouble is None:
+                    pause = RETRY_MINIMUM
+                else:
+                    await trio.sleep(pause)
+                    pause = min(RETRY_MAXIMUM, 2 * pause)
 
     async def _commit(self) -> None:
-        batch = self._take()
-        # A commit under way is not abandoned: nobody could say afterwards whether it happened. Stores bound their
-        # calls.
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * FLUSH_SECONDS):
-            error = await trio.to_thread.run_sync(self._write, batch)
-            self._confirm(batch, error)
+        self._take()
+        self._began = trio.current_time()
+        self._busy.set()
+        error: LedgerError | None = LedgerError("the store has not answered before the server stopped")
+        # A commit under way is not abandoned before the server ends: nobody could say whether it happened.
+        with trio.CancelScope(shield=True, deadline=self._flush_by) as self._patience:
+            error = await trio.to_thread.run_sync(
+                self._write, self._writing, limiter=self._limiter, abandon_on_cancel=True
+            )
+        self._patience = None
+        self._done(error, trio.current_time() - self._began)
+        if isinstance(error, LedgerLost):
+            raise error
 
-    def _take(self) -> list[_Entry]:
-        batch = self._writing = [*self._again, *self._queue[:COMMIT_ROWS]]
+    async def _watch_for_ever(self) -> None:
+        """Notice commits that take too long: who waits for one is told, and can come again."""
+        while True:
+            await self._busy.wait()
+            self._busy = trio.Event()
+            while self._writing:
+                await trio.sleep(SLOW_SECONDS / 2)
+                if self._writing and trio.current_time() - self._began >= SLOW_SECONDS and self.trouble is None:
+                    self._refuse(LedgerError(f"the store has not answered for {SLOW_SECONDS:g} s"))
+
+    def _take(self) -> None:
+        self._writing = [*self._again, *self._queue[:COMMIT_ROWS]]
         self._queue, self._again = self._queue[COMMIT_ROWS:], []
-        return batch
 
-    def _write(self, batch: Sequence[_Entry]) -> LedgerError | None:
+    def _write(self, batch: Sequence[Entry]) -> LedgerError | None:
         """Write a batch to the store; runs in a worker thread when the store blocks."""
-        rows, removed = _net(batch)
+        rows, removed = net(batch)
         try:
             if removed:
                 self.store.remove(removed)
@@ -141,31 +255,36 @@ class Ledger:
                 self.store.put(rows)
         except LedgerError as error:
             return error
+        except Exception as error:
+            log.exception("the store raised what a store must not raise", store=repr(self.store))
+            return LedgerError(f"{type(error).__name__} in the store; see the server's log")
         return None
 
-    def _confirm(self, batch: Sequence[_Entry], error: LedgerError | None) -> None:
-        self._committed += error is None
-        self._writing = []
-        if error is not None:
-            self._again = [entry for entry in batch if isinstance(entry.row, str)]
+    def _done(self, error: LedgerError | None, seconds: float) -> None:
+        """A batch was written, or was not: say so to all who wait for it."""
+        batch, self._writing = self._writing, []
+        if self.store.blocking:
+            self._observe(len(batch), seconds, error)
+        if error is None:
+            self._committed += 1
+            if self.trouble is not None:
+                log.info("the ledger writes again")
+            self.trouble = None
+        else:
             log.error("the ledger cannot write", rows=len(batch), error=str(error))
+            self._again = compacted(batch) if self.store.blocking else [e for e in batch if isinstance(e.row, str)]
+            self.trouble = error if self.store.blocking else None
         for entry in batch:
             if entry.confirm is not None:
                 entry.confirm(error)
 
-
-def _net(batch: Sequence[_Entry]) -> tuple[list[Row], list[str]]:
-    """Return what a batch comes to: the rows to write, and the ids to remove before that.
-
-    A task that was forgotten may begin anew under the same id and count from 1: what is left of the old one has to be
-    out of its way. Of several rows of one task the last says it all.
-    """
-    rows: dict[str, Row] = {}
-    removed: dict[str, None] = {}
-    for entry in batch:
-        if isinstance(entry.row, str):
-            rows.pop(entry.row, None)
-            removed[entry.row] = None
-        else:
-            rows[entry.row.id] = entry.row
-    return list(rows.values()), list(removed)
+    def _refuse(self, error: LedgerError) -> None:
+        """Tell all who wait that it may take long. What they handed in is written all the same."""
+        log.error("the ledger is slow", rows=len(self._writing) + len(self._queue), error=str(error))
+        self.trouble = error
+        waiting = [*self._writing, *self._queue]
+        self._writing = [Entry(entry.row, None) for entry in self._writing]
+        self._queue = [Entry(entry.row, None) for entry in self._queue]
+        for entry in waiting:
+            if entry.confirm is not None:
+                entry.confirm(error)

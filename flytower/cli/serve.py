@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +15,8 @@ import click
 import structlog
 import trio
 
+from flytower.actors.ledger.opening import open_store
+from flytower.actors.ledger.store import LedgerError
 from flytower.actors.node import NodeConfig, open_node
 from flytower.cli.log_setup import configure_logs
 from flytower.cli.options import CommandOfSeveralValues, SeveralValues
@@ -26,9 +30,16 @@ from flytower.settings import FORMATS, LEVELS, Settings, SettingsError, load
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from flytower.actors.ledger.store import Store
     from flytower.actors.node import Node
 
 log = structlog.get_logger(__name__)
+
+HOME: Final = "sqlite:///~/"
+"""How the URL of a file in the user's home begins."""
+
+CLOSE_SECONDS: Final = 5.0
+"""How long closing the ledger may take: a checkpoint of SQLite's log takes less."""
 
 HURRY_SECONDS: Final = 2.0
 """How long clean-up may take after a second signal; a connector's thread, for one, cannot be stopped at all."""
@@ -44,6 +55,9 @@ SIGNAL_BASE: Final = 128
 @click.option("--metrics-port", help='Port of the same; 0 picks one, "off" serves none.  [9090]')
 @click.option("--modules", cls=SeveralValues, multiple=True, metavar="MODULE...", help="Modules to import.")
 @click.option("--entry-points/--no-entry-points", default=None, help="Whether installed packages bring connectors.")
+@click.option(
+    "--ledger", help="Where tasks are kept: sqlite:///PATH, postgresql://..., memory://.  [a file in ~/.local/state]"
+)
 @click.option("--grace", help="Seconds for calls in flight at shutdown.  [20]")
 @click.option("--log-level", metavar="|".join(LEVELS), help="[info]")
 @click.option("--log-format", metavar="|".join(FORMATS), help="[auto: console on a terminal]")
@@ -103,17 +117,48 @@ async def run_server(settings: Settings) -> int:
         async with trio.open_nursery() as nursery:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 nursery.start_soon(stopping.listen, signals, nursery.cancel_scope)
-                async with open_node(_node_config(settings)) as node:
-                    _say_ready(node)
-                    await stopping.asked.wait()
-                    log.info("Stopping: calls in flight may finish", grace=settings.grace)
-                    await node.drain(settings.grace)
+                await _serve_until_asked(settings, stopping)
             nursery.cancel_scope.cancel(reason="the server has stopped")
-    except* SystemFailed as failures:
+    except* (SystemFailed, LedgerError) as failures:
         for failure in leaves(failures):
             log.critical("The server failed", reason=str(failure))
         code = 1
     return stopping.code or code
+
+
+async def _serve_until_asked(settings: Settings, stopping: _Stopping) -> None:
+    async with _opened_ledger(settings, stopping) as store:
+        if store is None:
+            return
+        async with open_node(_node_config(settings, store)) as node:
+            _say_ready(node)
+            await stopping.asked.wait()
+            log.info("Stopping: calls in flight may finish", grace=settings.grace)
+            await node.drain(settings.grace)
+
+
+@asynccontextmanager
+async def _opened_ledger(settings: Settings, stopping: _Stopping) -> AsyncIterator[Store | None]:
+    """Open the ledger, and close it in the end. None: the server was asked to stop before it was open.
+
+    Raises:
+        LedgerError: It cannot be opened; the message says what is wrong with it.
+    """
+    store: Store | None = None
+    url = settings.ledger.replace(HOME, f"sqlite:///{Path.home()}/")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stopping.cancel_when_asked, nursery.cancel_scope)
+        # It may take long to be given up by another server; then the thread that waits is of no use any more.
+        store = await trio.to_thread.run_sync(
+            partial(open_store, url, wait=settings.ledger_wait), abandon_on_cancel=True
+        )
+        nursery.cancel_scope.cancel(reason="the ledger is open")
+    try:
+        yield store
+    finally:
+        if store is not None:
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):  # all is written by now: it is just good manners
+                await trio.to_thread.run_sync(store.close, abandon_on_cancel=True)
 
 
 async def _check_addresses(settings: Settings) -> None:
@@ -140,6 +185,11 @@ class _Stopping:
         self.asked = trio.Event()
         self.code = 0  # set by the second signal
 
+    async def cancel_when_asked(self, scope: trio.CancelScope) -> None:
+        """Cancel a scope at the first signal."""
+        await self.asked.wait()
+        scope.cancel(reason="the server was asked to stop")
+
     async def listen(self, signals: AsyncIterator[int], server: trio.CancelScope) -> None:
         async for number in signals:
             if not self.asked.is_set():
@@ -161,7 +211,7 @@ def _exit_later(seconds: float, code: int) -> None:
     timer.start()
 
 
-def _node_config(settings: Settings) -> NodeConfig:
+def _node_config(settings: Settings, store: Store) -> NodeConfig:
     return NodeConfig(
         registry=ConnectorRegistry.default,
         host=settings.host,
@@ -171,6 +221,8 @@ def _node_config(settings: Settings) -> NodeConfig:
         grace=settings.grace,
         limits=settings.limits,
         tasks=settings.tasks,
+        retention=settings.retention,
+        store=store,
     )
 
 
