@@ -97,6 +97,7 @@ class TaskBehaviour(Behaviour[Task]):
         self._ledger = ledger
         self._metrics = metrics
         self._wall = wall
+        self.creating: set[str] = set()  # tasks whose create was begun and has not come back
         self._draining = False  # set by the first entity that hears of it, for all
         self.breaker = CircuitBreaker()
         self._bucket = TokenBucket(connector.policy.requests_per_second)
@@ -146,6 +147,7 @@ class TaskBehaviour(Behaviour[Task]):
         One that crashed and is in the ledger stays there: its actor comes back (with its host, or by the janitor).
         Until then its answer stands, and neither its key nor its job may be given to another actor.
         """
+        self.creating.discard(str(key))
         if not exit.crashed or not state.durable:
             self._directory.leave(str(key))
 
@@ -161,9 +163,11 @@ class TaskBehaviour(Behaviour[Task]):
             case Woke():
                 return Due(self._directory.demand(task.id))
             case Returned(tag, value):
+                self._came_back(task, tag)
                 self.breaker.succeeded()
                 return self._success(task, tag, value)
             case Raised(tag, _) | TimedOut(tag, _):
+                self._came_back(task, tag)
                 secrets = secrets_of(task.request.template) if task.request is not None else ()
                 return self._failure(tag, classify(message, secrets), now)
             case Stopping():
@@ -172,6 +176,10 @@ class TaskBehaviour(Behaviour[Task]):
             case _:
                 event: Event = message
                 return event
+
+    def _came_back(self, task: Task, tag: Hashable) -> None:
+        if tag == "create":
+            self.creating.discard(task.id)
 
     def _success(self, task: Task, tag: Hashable, value: Any) -> Event:
         if tag == "get":
@@ -201,6 +209,8 @@ class TaskBehaviour(Behaviour[Task]):
     def _call(self, task: Task, invoke: Invoke, now: float) -> Call:
         """Turn an invocation into a call of the connector, behind its rate limit and its circuit breaker."""
         operation = invoke.operation
+        if operation == "create":
+            self.creating.add(task.id)
         wait = self._bucket.reserve(now)
         lane = POLL_LANE if operation == "get" else CONTROL_LANE
         run = partial(self._run, operation, task, now + wait if wait else 0.0)

@@ -120,6 +120,11 @@ class ConnectorHost:
         """Give birth to a task that is known by its resource_meta only, and is to be deleted; returns its id."""
         return self._start(adopt_to_delete(self.connector.category, self._policy, meta))
 
+    @property
+    def creating(self) -> int:
+        """Creates of the connector that were begun and have not come back."""
+        return len(self._behaviour.creating)
+
     def tell(self, task_id: str, event: Event) -> bool:
         """Send an event to a task; False when there is none of that id."""
         return self._host.tell(task_id, event)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from flytower.runtime.tree import Node
+    from flytower.runtime.watchdog import Blockage
 
 UNKNOWN = "unknown"
 """The label of a task type that no connector here serves."""
@@ -160,6 +161,10 @@ class Metrics:
         self._commit_rows.inc(rows)
         self._commit_seconds.observe(seconds)
 
+    def blocked(self, blockage: Blockage) -> None:
+        """Count a blockage of the event loop. Called from the watchdog's thread, which prometheus_client allows."""
+        self._blockages.labels(blockage.culprit or UNKNOWN).inc()
+
     def watch(
         self,
         *,
@@ -236,6 +241,12 @@ class Metrics:
             "How long calls of connectors ran; a poll is a get",
             ["task_type", "operation"],
             buckets=CALL_SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self._blockages = Counter(
+            "flytower_loop_blocked_total",
+            "Times that code blocked the event loop, by the connector's method that did",
+            ["culprit"],
             registry=self.registry,
         )
         self._commits = Counter(

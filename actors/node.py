@@ -7,7 +7,8 @@ node                    rest_for_one: what is below depends on what is above
 ├── connectors          one host per connector, whose children are the tasks
 ├── gateway             the gRPC server
 ├── observer            /metrics, /healthz, /readyz, the status page
-└── janitor             orphans, and what operators ask of the ledger
+├── janitor             orphans, and what operators ask of the ledger
+└── watchdog            names code that blocks the event loop
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import uuid
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import trio
 
 from flytower.actors.async_service import AsyncConnectorService
 from flytower.actors.connector_host import TASKS, ConnectorHost
@@ -29,6 +32,7 @@ from flytower.actors.observer import Observer
 from flytower.actors.registry import RegistryActor, RegistryMessage, Routes
 from flytower.actors.sync_service import SyncConnectorService
 from flytower.actors.views import views_of, watch
+from flytower.connectors.blame import method_of
 from flytower.connectors.policy import RETENTION
 from flytower.protocol.health import Health
 from flytower.protocol.limits import Limits
@@ -39,6 +43,7 @@ from flytower.runtime.strategy import Strategy
 from flytower.runtime.supervisor import Supervisor
 from flytower.runtime.system import open_system
 from flytower.runtime.timers import Timers
+from flytower.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import random
@@ -59,6 +64,9 @@ DEFAULT_METRICS_PORT = 9090
 DEFAULT_GRACE = 20.0
 """Seconds for calls in flight at shutdown: Kubernetes kills a pod after 30, and the tree needs some of them."""
 
+DRAIN_LOOK_SECONDS = 0.05
+"""Seconds between two looks at what a server that stops still waits for."""
+
 STOP_SECONDS = 5.0
 """Seconds that each other part of the tree gets to stop."""
 
@@ -76,6 +84,7 @@ class NodeConfig:
         grace: Seconds that calls in flight get at shutdown.
         limits: What a client may do.
         tasks: Tasks of one connector at once.
+        watchdog: Seconds that the event loop may be late before somebody is named; 0 for no watchdog.
         retention: Seconds that a task that is over stays readable, where its connector declares nothing else.
         store: Where the ledger is kept; a new memory store unless given.
     """
@@ -88,6 +97,7 @@ class NodeConfig:
     grace: float = DEFAULT_GRACE
     limits: Limits = field(default_factory=Limits)
     tasks: int = TASKS
+    watchdog: float = 0.0
     retention: float = RETENTION
     store: Store = field(default_factory=MemoryStore)
 
@@ -157,9 +167,16 @@ class Node:
         return self.system.tree()
 
     async def drain(self, grace: float) -> None:
-        """Turn NOT_SERVING, take no new calls, and wait for those in flight, `grace` seconds at most."""
-        if self._gateway is not None:
-            await self._gateway.drain(grace)
+        """Turn NOT_SERVING, take no new calls, and wait for those in flight, `grace` seconds at most.
+
+        Creates that outlived their call are waited for as well: one that is cut off leaves it to recovery whether
+        there is a job, and not every connector has one.
+        """
+        with trio.move_on_after(grace):
+            if self._gateway is not None:
+                await self._gateway.drain(grace)
+            while any(host.creating for host in self.hosts.values()):  # noqa: ASYNC110 - many may begin and end
+                await trio.sleep(DRAIN_LOOK_SECONDS)
 
     def specs(self) -> list[ChildSpec]:
         """Return the children of the tree's root, in start order."""
@@ -174,7 +191,12 @@ class Node:
         if self.config.metrics_port is not None:
             specs.append(ChildSpec("observer", self._make_observer))
         specs.append(ChildSpec("janitor", lambda: Janitor(self.hosts, self.ledger, self.directory)))
+        if self.config.watchdog:
+            specs.append(ChildSpec("watchdog", self._make_watchdog))
         return specs
+
+    def _make_watchdog(self) -> Watchdog:
+        return Watchdog(method_of, self.metrics.blocked, self.config.watchdog)
 
     def _make_registry(self) -> RegistryActor:
         return RegistryActor(self.config.registry, self._publish)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_type_hints
 
 from flytower.connectors.policy import RETENTION
 from flytower.protocol.limits import Limits
+from flytower.runtime.watchdog import LATE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -43,6 +44,10 @@ DEFAULT: Final = "default"
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _LINK: Final = re.compile(r"FLYTOWER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://")
+
+_HOME: Final = "sqlite:///~/"
+_PASSWORD: Final = re.compile(r"://([^:/@]*):.*@")
+_PASSWORD_IN_QUERY: Final = re.compile(r"([?&][^=&]*pass[^=&]*)=[^&]*", re.IGNORECASE)
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
@@ -83,6 +88,10 @@ def _positive(number: int) -> str | None:
 
 def _above_zero(seconds: float) -> str | None:
     return None if seconds > 0 else "must be above 0"
+
+
+def _not_negative(seconds: float) -> str | None:
+    return None if seconds >= 0 else "must not be negative"
 
 
 def _ledger(url: str) -> str | None:
@@ -151,6 +160,12 @@ class Settings:
     tasks: int = _setting(
         200_000, "Tasks of one connector at once.", "Some 300 MiB of records; more is a runaway client.", _positive
     )
+    watchdog: float = _setting(
+        LATE_SECONDS,
+        "Seconds that the event loop may be late before the log names who blocks it; 0 for no watchdog.",
+        "Callers feel a fifth of a second, and ListAgents of every server is asked every ten.",
+        _not_negative,
+    )
     log_level: str = _setting(
         "info", "Least severe event that is logged.", "A line for each event worth a look.", _one_of(LEVELS)
     )
@@ -211,7 +226,7 @@ class Key(NamedTuple):
         value = settings.value(self.name)
         wrong = self.check(value) if self.check is not None else None
         if wrong:
-            yield f"{self.name} ({settings.origin(self.name)}) {wrong}, not {value!r}."
+            yield f"{self.name} ({settings.origin(self.name)}) {wrong}, not {shown(value)!r}."
 
 
 @cache
@@ -343,6 +358,18 @@ def _unknown(what: str, name: str, known: Iterable[str], prefix: str = "") -> st
     nearest = difflib.get_close_matches(name.removeprefix(prefix), [each.removeprefix(prefix) for each in known], n=1)
     advice = f"did you mean {prefix}{nearest[0]}?" if nearest else "see `flytower settings`."
     return f"There is no {what} {name}; {advice}"
+
+
+def ledger_url(settings: Settings) -> str:
+    """Return the URL of the ledger, with the home of whoever runs this put in for `~`."""
+    return settings.ledger.replace(_HOME, f"sqlite:///{Path.home()}/", 1)
+
+
+def shown(value: Any) -> Any:
+    """Return a value as it may be shown: without the password of a URL."""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    return _PASSWORD_IN_QUERY.sub(r"\1=***", _PASSWORD.sub(r"://\1:***@", value))
 
 
 # ---- values ---------------------------------------------------------------------------------------------------

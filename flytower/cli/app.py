@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "delete": ("flytower.cli.tasks", "delete"),
     "logs": ("flytower.cli.tasks", "logs"),
     "connectors": ("flytower.cli.tasks", "connectors"),
+    "tasks": ("flytower.cli.ledger", "tasks"),
     "settings": ("flytower.cli.settings", "settings"),
     "demo": ("flytower.cli.demo", "demo"),
 }

@@ -127,6 +127,7 @@ async def _server(folder: str) -> AsyncIterator[tuple[str, str, trio.Process]]:
     ]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLYTOWER_")}
     environment = {**inherited, "FLYTOWER_SHELL_ROOT": folder, "FLYTOWER_LOG_LEVEL": "warning"}
+    environment["FLYTOWER_LEDGER"] = f"sqlite:///{folder}/ledger.sqlite"
     # A session of its own: Ctrl-C is then the demo's alone, which needs the server to clean up.
     process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, env=environment, start_new_session=True)
     try:

@@ -25,7 +25,7 @@ from flytower.connectors.loading import load_entry_points, load_modules
 from flytower.connectors.registry import ConnectorRegistry
 from flytower.protocol.status import leaves
 from flytower.runtime.errors import SystemFailed
-from flytower.settings import FORMATS, LEVELS, Settings, SettingsError, load
+from flytower.settings import FORMATS, LEVELS, Settings, SettingsError, ledger_url, load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from flytower.actors.node import Node
 
 log = structlog.get_logger(__name__)
-
-HOME: Final = "sqlite:///~/"
-"""How the URL of a file in the user's home begins."""
 
 CLOSE_SECONDS: Final = 5.0
 """How long closing the ledger may take: a checkpoint of SQLite's log takes less."""
@@ -145,12 +142,11 @@ async def _opened_ledger(settings: Settings, stopping: _Stopping) -> AsyncIterat
         LedgerError: It cannot be opened; the message says what is wrong with it.
     """
     store: Store | None = None
-    url = settings.ledger.replace(HOME, f"sqlite:///{Path.home()}/")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stopping.cancel_when_asked, nursery.cancel_scope)
         # It may take long to be given up by another server; then the thread that waits is of no use any more.
         store = await trio.to_thread.run_sync(
-            partial(open_store, url, wait=settings.ledger_wait), abandon_on_cancel=True
+            partial(open_store, ledger_url(settings), wait=settings.ledger_wait), abandon_on_cancel=True
         )
         nursery.cancel_scope.cancel(reason="the ledger is open")
     try:
@@ -222,6 +218,7 @@ def _node_config(settings: Settings, store: Store) -> NodeConfig:
         limits=settings.limits,
         tasks=settings.tasks,
         retention=settings.retention,
+        watchdog=settings.watchdog,
         store=store,
     )
 

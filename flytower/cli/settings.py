@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from flytower.cli.output import print_json, print_table
-from flytower.settings import SettingsError, catalogue, load
+from flytower.settings import SettingsError, catalogue, load, shown
 
 
 @click.command()
@@ -22,10 +22,11 @@ def settings(config: Path | None, *, as_json: bool) -> None:
         raise click.UsageError(str(error)) from None
     if as_json:
         print_json(
-            {key.name: {"value": found.value(key.name), "origin": found.origin(key.name)} for key in catalogue()}
+            {key.name: {"value": shown(found.value(key.name)), "origin": found.origin(key.name)} for key in catalogue()}
         )
         return
     rows = [
-        (key.name, str(found.value(key.name)), found.origin(key.name), key.variable, key.doc) for key in catalogue()
+        (key.name, str(shown(found.value(key.name))), found.origin(key.name), key.variable, key.doc)
+        for key in catalogue()
     ]
     print_table(("Setting", "Value", "From", "Variable", "What"), rows)

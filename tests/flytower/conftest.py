@@ -47,7 +47,8 @@ class ServerProcess:
 def environment(folder: Path, **variables: str) -> dict[str, str]:
     """An environment without the settings of whoever runs the tests."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLYTOWER_")}
-    return {**inherited, "FLYTOWER_SHELL_ROOT": str(folder / "shell"), "COLUMNS": "200", **variables}
+    own = {"FLYTOWER_SHELL_ROOT": str(folder / "shell"), "FLYTOWER_LEDGER": f"sqlite:///{folder}/ledger.sqlite"}
+    return {**inherited, **own, "COLUMNS": "200", **variables}
 
 
 def launch(
