@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flytower.actors.ledger.row import Row
-from flytower.actors.ledger.store import LedgerError
+from flytower.actors.ledger.store import Change, LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +30,9 @@ MANY_ROWS = 1000
 
 LARGE_BYTES = 1 << 20
 """A megabyte: some requests are larger than what a database keeps inside of a row."""
+
+LONG_HISTORY = 2000
+"""Changes of a task of which nobody wants to read every single one."""
 
 TOO_LARGE_SEQ = 1 << 63
 """One more than a database's 64 bits hold: a row that only few stores can write."""
@@ -130,6 +134,60 @@ def values_come_back_exactly(open_store: OpenStore) -> None:
             _same(repr(kept), repr(row), "values come back in their types")
 
 
+def rows_of_a_category(open_store: OpenStore) -> None:
+    """`rows` of a category are those whose name and version are both right."""
+    there, other = _row("cat-1", 1), replace(_row("cat-2", 1), category_version=1)
+    elsewhere = replace(_row("cat-3", 1), category_name="another")
+    with _opened(open_store, "cat-1", "cat-2", "cat-3") as store:
+        store.put([there, other, elsewhere])
+        found = [row for row in store.rows(("conformance", 0)) if row.id.startswith("cat-")]
+        _same(found, [there], "rows of a category has those of its name and version and no others")
+
+
+def a_history_ends_with_the_row(open_store: OpenStore) -> None:
+    """The history is in order of seq, its last change is the row that is kept, and it goes with the row."""
+    with _opened(open_store, "hist-1") as store:
+        _same(list(store.history("hist-1")), [], "what was never put has no history")
+        last = replace(_row("hist-1", 3, stage="living"), changed_at=1.5, phase=4, wish=True, note="why")
+        store.put([_row("hist-1", 1), _row("hist-1", 2)])
+        store.put([last])
+        history = store.history("hist-1")
+        _same(sorted(history), list(history), "a history is in order of seq")
+        _same(history[-1], Change(3, 1.5, "living", 4, True, "why"), "the last change is what the row says")
+        store.remove(["hist-1"])
+        _same(list(store.history("hist-1")), [], "the history of a removed row is gone")
+
+
+def commands_wait_until_they_are_settled(open_store: OpenStore) -> None:
+    """Commands come back in order until they are settled; those of a removed task are gone."""
+    with _opened(open_store, "com-1", "com-2") as store:
+        store.put([_row("com-1", 1), _row("com-2", 1)])
+        store.post("com-1", "delete", 1.5)
+        store.post("com-2", "forget", 2.5)
+        found = [each for each in store.commands() if each.task.startswith("com-")]
+        wanted = [("com-1", "delete", 1.5), ("com-2", "forget", 2.5)]
+        _same([each[1:] for each in found], wanted, "commands come back in the order in which they were left")
+        store.settle([found[0].number])
+        _same(
+            [each for each in store.commands() if each.task.startswith("com-")], found[1:], "a settled command is gone"
+        )
+        store.remove(["com-2"])
+        _same([each for each in store.commands() if each.task == "com-2"], [], "a removed task has no commands")
+
+
+def every_change_is_remembered(open_store: OpenStore) -> None:
+    """A history has every change, also those that came in one put; one of thousands may lack its middle."""
+    with _opened(open_store, "long-1", "long-2") as store:
+        store.put([_row("long-1", 1), _row("long-1", 2)])
+        store.put([_row("long-1", 3)])
+        _same([change.seq for change in store.history("long-1")], [1, 2, 3], "a history has every change")
+        for start in range(1, LONG_HISTORY, 100):
+            store.put([_row("long-2", seq) for seq in range(start, start + 100)])
+        seqs = [change.seq for change in store.history("long-2")]
+        _same((seqs[0], seqs[-1]), (1, LONG_HISTORY), "a long history has its beginning and its end")
+        _same(len(seqs) < LONG_HISTORY, True, "a history does not grow without end")
+
+
 def a_thousand_rows_fit_one_put(open_store: OpenStore) -> None:
     """A put, a remove and a read of a thousand rows work like those of one."""
     many = [_row(f"many-{index:04}", index + 1) for index in range(MANY_ROWS)]
@@ -181,11 +239,14 @@ RULES: tuple[Rule, ...] = (
     an_older_row_in_the_same_put_is_skipped,
     a_put_writes_all_or_nothing,
     values_come_back_exactly,
+    rows_of_a_category,
+    a_history_ends_with_the_row,
+    commands_wait_until_they_are_settled,
     a_thousand_rows_fit_one_put,
     threads_may_put_at_once,
 )
 
-DURABLE_RULES: tuple[Rule, ...] = (rows_outlive_close, rows_are_durable_before_close)
+DURABLE_RULES: tuple[Rule, ...] = (rows_outlive_close, rows_are_durable_before_close, every_change_is_remembered)
 
 
 def _row(task: str, seq: int, *, stage: str = "creating") -> Row:
@@ -212,6 +273,11 @@ def _full(task: str, content: bytes) -> Row:
         resource=content,
         wish=True,
         verdict=content,
+        withheld=True,
+        created_at=1795404184.25,
+        changed_at=0.1 + 0.2,
+        ended_at=1e300,
+        note="naïve-任务",
     )
 
 

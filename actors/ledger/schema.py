@@ -1,15 +1,28 @@
-"""The one table of the ledger, as SQLAlchemy Core sees it.
+"""The tables of the ledger, as SQLAlchemy Core sees them.
 
-Alembic's migrations make it; a test holds the two together.
+Alembic's migrations make them; a test holds the two together.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+)
 
 from flytower.actors.ledger.row import Row
 
@@ -41,18 +54,71 @@ tasks = Table(
     Column("resource", LargeBinary, nullable=False),
     Column("wish", Boolean, nullable=False),
     Column("verdict", LargeBinary, nullable=False),
+    Column("withheld", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("changed_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),
+    Column("note", String, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Index("tasks_by_category", "category_name", "category_version"),
 )
 
+changes = Table(
+    "changes",
+    metadata,
+    Column("task", String(32), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("phase", Integer, nullable=False),
+    Column("wish", Boolean, nullable=False),
+    Column("note", String, nullable=False),
+    PrimaryKeyConstraint("task", "seq"),
+    sqlite_with_rowid=False,
+)
+"""What has happened to each task, for people."""
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("task", String(32), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("at", Float, nullable=False),
+)
+"""What operators want, and the server that owns the ledger has not done yet."""
+
+owner = Table(
+    "owner",
+    metadata,
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", String, nullable=False),
+)
+"""One row: how many servers have owned this ledger, and who is the last. A server of an earlier epoch may not write."""
+
 ROW_FIELDS = tuple(field.name for field in fields(Row))
+
+_values = attrgetter(*ROW_FIELDS)
 
 
 def values_of(row: Row) -> dict[str, Any]:
     """Return the column values of a row, digest included."""
-    values = dict(zip(ROW_FIELDS, astuple(row), strict=True))
+    values = dict(zip(ROW_FIELDS, _values(row), strict=True))
     values["digest"] = digest_of(row)
     return values
+
+
+def change_of(row: Row) -> dict[str, Any]:
+    """Return the column values of the change that a row stands for."""
+    return {
+        "task": row.id,
+        "seq": row.seq,
+        "at": row.changed_at,
+        "stage": row.stage,
+        "phase": row.phase,
+        "wish": row.wish,
+        "note": row.note,
+    }
 
 
 def row_of(values: RowMapping) -> tuple[Row, bool]:
@@ -63,9 +129,5 @@ def row_of(values: RowMapping) -> tuple[Row, bool]:
 
 def digest_of(row: Row) -> bytes:
     """Digest the content of a row: databases notice torn pages, but not a flipped bit inside a value."""
-    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for value in astuple(row):
-        content = value if isinstance(value, bytes) else repr(value).encode()
-        digest.update(b"%s%d:" % (type(value).__name__.encode(), len(content)))  # None is not b"None"
-        digest.update(content)
-    return digest.digest()
+    content = repr(_values(row)).encode("utf-8", "surrogatepass")  # None is not b"None", and every value has an end
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()

@@ -1,39 +1,45 @@
-"""The durable stores: SQLite in a file, PostgreSQL for several replicas. One code for both, on SQLAlchemy Core."""
+"""The durable stores: SQLite in a file, PostgreSQL on a server. One code for both, on SQLAlchemy Core."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING
 
-from sqlalchemy import create_engine, delete, event, select
+from sqlalchemy import and_, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from flytower.actors.ledger.migrate import SQLITE_BEGIN, upgrade
-from flytower.actors.ledger.schema import ROW_FIELDS, row_of, tasks, values_of
-from flytower.actors.ledger.store import LedgerError
+from flytower.actors.ledger.database import is_sqlite, make_engine, parse, without_secrets
+from flytower.actors.ledger.migrate import SQLITE_BEGIN, require_current, upgrade
+from flytower.actors.ledger.schema import (
+    ROW_FIELDS,
+    change_of,
+    changes,
+    commands,
+    owner,
+    row_of,
+    tasks,
+    values_of,
+)
+from flytower.actors.ledger.store import Action, Change, Command, LedgerError, LedgerLost
 from flytower.actors.ledger.wal import check_wal
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy.engine import URL, Connection, Engine, RowMapping
+    from sqlalchemy.engine import Connection, Engine, RowMapping
 
     from flytower.actors.ledger.row import Row
 
-BUSY_SECONDS = 5.0
-"""How long SQLite waits for another process's lock (`flytower tasks` reads beside the server): commits take less."""
-
-CONNECT_SECONDS = 5
-"""How long a connection to PostgreSQL may take: a failover is noticed, a slow handshake still succeeds."""
-
-STATEMENT_SECONDS = 10
-"""How long one statement may take on PostgreSQL: a stalled database must not hold the ledger for ever."""
-
 REMOVE_ROWS = 500
 """Ids in one DELETE: SQLite allows 999 parameters in a statement in its oldest supported versions."""
+
+FIRST_CHANGES = 50
+"""Changes at the beginning of a task's history that are kept."""
+
+LAST_CHANGES = 150
+"""Changes at its end that are kept: a job whose phase goes to and fro must not fill the disk."""
 
 
 class SqlStore:
@@ -41,6 +47,7 @@ class SqlStore:
 
     Args:
         url: `sqlite:///relative/path`, `sqlite:////absolute/path`, or `postgresql://user@host/database`.
+        read: Only read it, beside the server that owns it, and leave commands: nothing is made or upgraded.
 
     Raises:
         LedgerError: The database cannot be opened, is damaged, or was written by a newer version of Flytower.
@@ -48,74 +55,131 @@ class SqlStore:
 
     blocking = True
 
-    def __init__(self, url: str) -> None:
-        self._url = _parse(url)
-        self.label = _without_secrets(self._url)
+    def __init__(self, url: str, *, read: bool = False) -> None:
+        self._url = parse(url)
+        self.label = without_secrets(self._url)
+        self._epoch: int | None = None  # this server's; None as long as it does not own the ledger
+        self._writing = Lock()  # one writer at a time: SQLite has no more, and deadlocks have no place to begin
         with self._translated("open"):
-            if self._is_sqlite:
-                check_wal(self._url.database or "")
-            self._engine = self._open()
+            self._engine = make_engine(self._url)
             with _closed_on_error(self._engine):
-                upgrade(self._engine, self.label)
-                self._check()
-        insert = (sqlite if self._is_sqlite else postgresql).insert(tasks)
-        newer = {name: insert.excluded[name] for name in (*ROW_FIELDS, "digest") if name != "id"}
-        self._upsert = insert.on_conflict_do_update(
-            index_elements=["id"], set_=newer, where=tasks.c.seq < insert.excluded.seq
+                self._prepare(read=read)
+        dialect = sqlite if is_sqlite(self._url) else postgresql
+        row, change = dialect.insert(tasks), dialect.insert(changes)
+        newer = {name: row.excluded[name] for name in (*ROW_FIELDS, "digest") if name != "id"}
+        self._upsert = row.on_conflict_do_update(
+            index_elements=["id"], set_=newer, where=tasks.c.seq < row.excluded.seq
         )
+        self._remember = change.on_conflict_do_nothing()
 
     def __repr__(self) -> str:
         return f"<SqlStore {self.label}>"
 
+    # ---- rows -------------------------------------------------------------------------------------------------
+
     def put(self, rows: Sequence[Row]) -> None:
         """Write all rows in one transaction."""
         values = [values_of(row) for row in _newest(rows)]
-        if values:
-            with self._transaction("write") as connection:
-                connection.execute(self._upsert, values)
+        if not values:
+            return
+        happened = [change_of(row) for row in rows]
+        long = [row for row in values if row["seq"] > FIRST_CHANGES + LAST_CHANGES]
+        with self._write() as connection:
+            connection.execute(self._upsert, values)
+            connection.execute(self._remember, happened)
+            if long:
+                connection.execute(_SHORTEN, [{"of": row["id"], "until": row["seq"] - LAST_CHANGES} for row in long])
 
     def remove(self, ids: Iterable[str]) -> None:
         """Take rows out in one transaction."""
-        wanted = list(ids)
-        with self._transaction("write") as connection:
+        wanted = sorted(ids)
+        with self._write() as connection:
             for start in range(0, len(wanted), REMOVE_ROWS):
-                connection.execute(delete(tasks).where(tasks.c.id.in_(wanted[start : start + REMOVE_ROWS])))
+                some = wanted[start : start + REMOVE_ROWS]
+                for column in (tasks.c.id, changes.c.task, commands.c.task):
+                    connection.execute(delete(column.table).where(column.in_(some)))
 
     def get(self, task: str) -> Row | None:
         """Return the row of a task, or None."""
-        with self._transaction("read") as connection:
+        with self._read() as connection:
             found = connection.execute(select(tasks).where(tasks.c.id == task)).mappings().first()
         return None if found is None else self._sound(found)
 
-    def rows(self) -> Sequence[Row]:
-        """Return all rows."""
-        with self._transaction("read") as connection:
-            found = connection.execute(select(tasks)).mappings().all()
+    def rows(self, category: tuple[str, int] | None = None) -> Sequence[Row]:
+        """Return all rows, or those of one task category."""
+        query = select(tasks)
+        if category is not None:
+            query = query.where(and_(tasks.c.category_name == category[0], tasks.c.category_version == category[1]))
+        with self._read() as connection:
+            found = connection.execute(query).mappings().all()
         return [self._sound(values) for values in found]
+
+    def history(self, task: str) -> Sequence[Change]:
+        """Return the changes of a task."""
+        columns = [changes.c[name] for name in Change._fields]
+        with self._read() as connection:
+            found = connection.execute(select(*columns).where(changes.c.task == task).order_by(changes.c.seq))
+            return [Change(*values) for values in found]
+
+    # ---- commands ---------------------------------------------------------------------------------------------
+
+    def post(self, task: str, action: Action, at: float) -> None:
+        """Leave a command."""
+        with self._write() as connection:
+            connection.execute(insert(commands), {"task": task, "action": action, "at": at})
+
+    def commands(self) -> Sequence[Command]:
+        """Return the commands that were not settled."""
+        columns = [commands.c[name] for name in Command._fields]
+        with self._read() as connection:
+            return [Command(*values) for values in connection.execute(select(*columns).order_by(commands.c.number))]
+
+    def settle(self, numbers: Sequence[int]) -> None:
+        """Take out commands."""
+        with self._write() as connection:
+            connection.execute(delete(commands).where(commands.c.number.in_(numbers)))
+
+    # ---- ownership --------------------------------------------------------------------------------------------
+
+    def own(self, holder: str) -> None:
+        """Begin a new epoch: from now on no other server may write, and this one may until the next epoch.
+
+        Args:
+            holder: Who this server is, for people.
+        """
+        with self._write() as connection:
+            connection.execute(update(owner).values(epoch=owner.c.epoch + 1, holder=holder))
+            self._epoch = connection.execute(select(owner.c.epoch)).scalar_one()
+
+    def holder(self) -> str:
+        """Return who owned the ledger last."""
+        with self._read() as connection:
+            return str(connection.execute(select(owner.c.holder)).scalar_one())
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """Hold a connection outside of any transaction, for locks of a session."""
+        with self._translated("open"), self._engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
-    @property
-    def _is_sqlite(self) -> bool:
-        return self._url.get_backend_name() == "sqlite"
+    # ---- opening ----------------------------------------------------------------------------------------------
 
-    def _open(self) -> Engine:
-        if not self._is_sqlite:
-            options = f"-c statement_timeout={STATEMENT_SECONDS}s -c synchronous_commit=on"
-            arguments = {"connect_timeout": CONNECT_SECONDS, "options": options}
-            return create_engine(
-                self._url, connect_args=arguments, pool_size=2, pool_pre_ping=True, hide_parameters=True
-            )
-        engine = create_engine(self._url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
+    def _prepare(self, *, read: bool) -> None:
+        if is_sqlite(self._url):
+            check_wal(self._url.database or "")
+        if read:
+            require_current(self._engine, self.label)
+            return
+        upgrade(self._engine, self.label)
+        self._check()
 
     def _check(self) -> None:
         """Refuse a file whose pages do not fit together, or a row that is not what was written."""
-        if self._is_sqlite:
+        if is_sqlite(self._url):
             with self._engine.connect() as connection:
                 # Not quick_check, which does not look into indexes: with a wrong one, a task gets a second row.
                 verdict = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
@@ -129,10 +193,30 @@ class SqlStore:
             raise LedgerError(f"The ledger {self.label} is damaged: the row of task {row.id} has changed. {RESTORE}")
         return row
 
+    # ---- transactions -----------------------------------------------------------------------------------------
+
     @contextmanager
-    def _transaction(self, what: str) -> Iterator[Connection]:
-        with self._translated(what), self._engine.begin() as connection:
+    def _read(self) -> Iterator[Connection]:
+        with self._translated("read"), self._engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """Begin a transaction that may write: the lock first, then the look whether this server still may."""
+        with self._writing, self._translated("write"):
+            engine = self._engine.execution_options(**{SQLITE_BEGIN: "IMMEDIATE"})
+            with engine.begin() as connection:
+                if self._epoch is not None:
+                    self._fence(connection)
+                yield connection
+
+    def _fence(self, connection: Connection) -> None:
+        epoch, holder = connection.execute(_EPOCH).one()
+        if epoch != self._epoch:
+            raise LedgerLost(
+                f"The ledger {self.label} belongs to another server now ({holder}): this one must not write to it any "
+                f"more, and stops. See that only one server has this ledger at a time."
+            )
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
@@ -151,13 +235,24 @@ class SqlStore:
             raise LedgerError(f"The ledger {self.label} cannot be {PARTICIPLES[what]}: {error}") from error
 
 
+_SHORTEN = delete(changes).where(
+    and_(changes.c.task == bindparam("of"), changes.c.seq > FIRST_CHANGES, changes.c.seq <= bindparam("until"))
+)
+
+_EPOCH = select(owner.c.epoch, owner.c.holder).with_for_update(read=True)
+"""Locked against the next owner until the transaction has ended (SQLite, which knows no row locks, has only one)."""
+
+
 def _newest(rows: Sequence[Row]) -> Iterable[Row]:
-    """Return the row of the highest seq for each id: the first of them, as when each was written alone."""
+    """Return the row of the highest seq for each id: the first of them, as when each was written alone.
+
+    In the order of their ids, so that two who write the same rows never wait for each other in a circle.
+    """
     newest: dict[str, Row] = {}
     for row in rows:
         if row.id not in newest or newest[row.id].seq < row.seq:
             newest[row.id] = row
-    return newest.values()
+    return [newest[task] for task in sorted(newest)]
 
 
 PARTICIPLES = {"open": "opened", "read": "read", "write": "written"}
@@ -165,9 +260,6 @@ PARTICIPLES = {"open": "opened", "read": "read", "write": "written"}
 RESTORE = (
     "Restore it from a backup, or move it away to begin with an empty one; jobs it knew must then be looked after."
 )
-
-
-USAGE = "use memory://, sqlite:///path or postgresql://user@host/name"
 
 
 @contextmanager
@@ -178,36 +270,3 @@ def _closed_on_error(engine: Engine) -> Iterator[None]:
     except BaseException:
         engine.dispose()
         raise
-
-
-def _parse(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        # Not quoted, and not chained to what quotes it: what cannot be parsed may have a password anywhere.
-        raise LedgerError(f"The ledger's URL cannot be parsed ({type(error).__name__}); {USAGE}") from None
-    if parsed.get_backend_name() == "postgresql":
-        return parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
-        return parsed.set(drivername="sqlite")
-    raise LedgerError(f"{_without_secrets(parsed)} is no ledger; {USAGE}")
-
-
-def _without_secrets(url: URL) -> str:
-    """Render a URL for people: a password may be in its query too."""
-    return url.set(query={}).render_as_string(hide_password=True)
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    """Readers do not block the writer (WAL), and a commit is on the disk when it returns (FULL)."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
-    # The driver begins no transaction for DDL, and a migration must happen whole or not at all: `_begin_sqlite` does.
-    connection.isolation_level = None
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    mode = connection.get_execution_options().get(SQLITE_BEGIN, "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {mode}")

@@ -11,7 +11,7 @@ from flytower.actors.ledger.conformance import ConformanceError, Rule, check_sto
 from flytower.actors.ledger.memory import MemoryStore
 from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.sql import SqlStore
-from flytower.actors.ledger.store import LedgerError
+from flytower.actors.ledger.store import Change, LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -48,7 +48,7 @@ class Forgetful(MemoryStore):
 
 
 class Blind(MemoryStore):
-    def rows(self) -> Sequence[Row]:
+    def rows(self, category: tuple[str, int] | None = None) -> Sequence[Row]:
         return []
 
 
@@ -98,6 +98,36 @@ class Short(MemoryStore):
         super().put(rows[:500])
 
 
+class AnyCategory(MemoryStore):
+    def rows(self, category: tuple[str, int] | None = None) -> Sequence[Row]:
+        return super().rows()
+
+
+class Unremembering(MemoryStore):
+    def history(self, task: str) -> Sequence[Change]:
+        return [change._replace(note="") for change in super().history(task)]
+
+
+class Deaf(MemoryStore):
+    def settle(self, numbers: Sequence[int]) -> None:
+        return
+
+
+class Hoarder(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self._changes: dict[str, list[Change]] = {}
+
+    def put(self, rows: Sequence[Row]) -> None:
+        super().put(rows)
+        for row in rows:
+            change = Change(row.seq, row.changed_at, row.stage, row.phase, row.wish, row.note)
+            self._changes.setdefault(row.id, []).append(change)
+
+    def history(self, task: str) -> Sequence[Change]:
+        return self._changes.get(task, [])
+
+
 class LateWriter(MemoryStore):
     """Writes when it is closed, and forgets what comes when somebody else is there."""
 
@@ -122,6 +152,11 @@ BROKEN: list[tuple[Callable[[], MemoryStore], Rule, str]] = [
     (Truncating, conformance.values_come_back_exactly, "come back exactly"),
     (Short, conformance.a_thousand_rows_fit_one_put, "as many rows as it is given"),
     (Blind, conformance.threads_may_put_at_once, "two threads are both written"),
+    (AnyCategory, conformance.rows_of_a_category, "of its name and version"),
+    (Unremembering, conformance.a_history_ends_with_the_row, "what the row says"),
+    (Deaf, conformance.commands_wait_until_they_are_settled, "a settled command is gone"),
+    (MemoryStore, conformance.every_change_is_remembered, "every change"),
+    (Hoarder, conformance.every_change_is_remembered, "without end"),
     (MemoryStore, conformance.rows_outlive_close, "outlives close"),
     (type("Late", (LateWriter,), {"file": {}}), conformance.rows_are_durable_before_close, "when put returns"),
 ]

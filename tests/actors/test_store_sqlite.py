@@ -17,7 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from flytower.actors.ledger import sql
+from flytower.actors.ledger import database
 from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.schema import digest_of, metadata
 from flytower.actors.ledger.sql import SqlStore
@@ -125,7 +125,7 @@ def test_each_connection_writes_a_log_and_waits_for_the_disk(path: Path) -> None
         for connection in (one, two):
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
-            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == sql.BUSY_SECONDS * 1000
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == database.BUSY_SECONDS * 1000
 
 
 def test_a_closed_ledger_is_one_file(path: Path) -> None:
@@ -189,7 +189,7 @@ def test_several_may_open_a_new_ledger_at_once(path: Path) -> None:
 def test_one_may_read_while_another_writes(path: Path) -> None:
     with opened(path) as writer, opened(path) as reader:
         writer.put([row(1)])
-        with reader._transaction("read") as connection:
+        with reader._read() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM tasks").scalar() == 1
             writer.put([row(2)])
             assert connection.exec_driver_sql("SELECT count(*) FROM tasks").scalar() == 1
@@ -197,7 +197,7 @@ def test_one_may_read_while_another_writes(path: Path) -> None:
 
 
 def test_a_ledger_that_another_process_holds_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.01)
     with opened(path) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LedgerError, match=r"ledger\.db cannot be written: database is locked"):
@@ -255,11 +255,16 @@ def test_an_index_that_does_not_fit_the_rows_is_refused_by_name(path: Path) -> N
         store.put([row(1)])
     content = path.read_bytes()
     places = [found.start() for found in re.finditer(b"task-1", content)]
-    assert len(places) == 2, "one in the table, one in the index of its key"
+    assert len(places) == 3, "one in the table, one in the index of its key, one in its history"
+    refused = 0
     for place in places:
         path.write_bytes(content[:place] + b"risk-1" + content[place + 6 :])
-        with pytest.raises(LedgerError, match=r"ledger\.db is damaged"):
-            SqlStore(f"sqlite:///{path}")
+        try:
+            SqlStore(f"sqlite:///{path}").close()
+        except LedgerError as error:
+            assert "ledger.db is damaged" in str(error)  # noqa: PT017 - only two of the three are
+            refused += 1
+    assert refused == 2
 
 
 @pytest.mark.parametrize(
@@ -355,7 +360,7 @@ def test_a_postgresql_that_refuses_is_named_without_its_password(form: str, refu
 
 
 def test_a_postgresql_that_says_nothing_is_given_up(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(database, "CONNECT_SECONDS", 1)
     with pytest.raises(LedgerError, match=r"cannot be opened: .*timeout"):
         SqlStore(f"postgresql://u:secret@127.0.0.1:{silent}/x")
 
