@@ -13,6 +13,7 @@ from flytower.actors.behaviour import CONTROL_LANE, POLL_LANE, TaskBehaviour
 from flytower.actors.births import adopt, adopt_to_delete, reserve, resume
 from flytower.actors.events import Superseded
 from flytower.actors.passage import Passage
+from flytower.actors.refusals import ledger_unavailable
 from flytower.connectors.policy import RETENTION
 from flytower.runtime.exits import stopped
 from flytower.runtime.host import EntityHost
@@ -106,7 +107,10 @@ class ConnectorHost:
 
         Raises:
             HostError: There is no room for it.
+            RpcError: UNAVAILABLE, the ledger does not take anything at the moment.
         """
+        if self._ledger.trouble is not None:
+            raise ledger_unavailable(self.connector.category, str(self._ledger.trouble))
         born = reserve(
             self.connector.category, self._policy, identity, generation, fingerprint, request, withheld=withheld
         )

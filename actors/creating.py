@@ -71,7 +71,7 @@ def intended(task: Task, event: Recorded, now: float) -> Step:
 
 def intent_refused(task: Task, event: RecordFailed, _now: float) -> Step:
     """RESERVED, and the ledger cannot take the intent: nothing was begun, so nothing is kept."""
-    error = ledger_unavailable(task, event.reason)
+    error = ledger_unavailable(task.category, event.reason)
     refused = [*_refuse_all(task, error), *(Refuse(promise, error) for promise in task.deleters)]
     return task, [*refused, Forget(), End()]  # a wish that is on its way may still be written
 
@@ -122,7 +122,7 @@ def create_recorded(task: Task, event: Recorded, now: float) -> Step:
 
 def create_record_failed(task: Task, event: RecordFailed, now: float) -> Step:
     """CREATING, and the ledger cannot take a change: the job's meta is held in memory, and sent again."""
-    error = ledger_unavailable(task, event.reason)
+    error = ledger_unavailable(task.category, event.reason)
     effects: list[object] = [Refuse(promise, error) for promise in task.deleters]
     task = task._replace(deleters=())
     if task.meta is not None:
@@ -165,7 +165,9 @@ def recover(task: Task, now: float) -> Step:
         return _wait_for_credentials(task, now)
     if task.attempts < CREATE_ATTEMPTS:
         task = task._replace(attempts=task.attempts + 1)
-        if task.policy.recovery is Recovery.FIND or (task.policy.recovery is Recovery.TOKEN and task.request):
+        if task.policy.recovery is Recovery.FIND or (
+            task.policy.recovery is Recovery.TOKEN and task.request is not None
+        ):
             return task, [_resolve(task), rearm(task, now)]
     return _unknown(task)
 
@@ -267,7 +269,7 @@ def _try_later(task: Task, failure: Failure, now: float) -> Step:
     tried = failure.kind not in (FailureKind.LATER, FailureKind.OVERLOAD)
     if tried and task.attempts >= CREATE_ATTEMPTS:
         return _unknown(task)
-    pause = min(FIND_RETRY_MAXIMUM, FIND_RETRY * 2.0 ** (task.attempts - 1))
+    pause = min(FIND_RETRY_MAXIMUM, FIND_RETRY * 2.0 ** max(0, task.attempts - 2))
     task = task._replace(attempts=task.attempts + tried, retry_at=now + max(pause, failure.after))
     return task, [rearm(task, now)]
 

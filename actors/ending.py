@@ -59,7 +59,7 @@ def live_record_failed(task: Task, _event: RecordFailed, _now: float) -> Step:
 
 def record_failed(task: Task, event: RecordFailed, now: float) -> Step:
     """The ledger has not taken how it ended: who waits for that is refused, and it is sent again."""
-    error = ledger_unavailable(task, event.reason)
+    error = ledger_unavailable(task.category, event.reason)
     effects: list[object] = [Refuse(promise, error) for promise in task.deleters]
     task = task._replace(deleters=(), retry_at=now + LEDGER_RETRY)
     return task, [*effects, Wake(LEDGER_RETRY)]
@@ -105,7 +105,7 @@ def delete_record_failed(task: Task, event: RecordFailed, now: float) -> Step:
 
     It is sent again with the next try, with the outcome, or with the next DeleteTask, whichever comes first.
     """
-    error = ledger_unavailable(task, event.reason)
+    error = ledger_unavailable(task.category, event.reason)
     effects: list[object] = [Refuse(promise, error) for promise in task.deleters]
     return _begin_delete(task._replace(deleters=(), retry_at=now + LEDGER_RETRY), effects)
 

@@ -8,6 +8,7 @@ from flytower.protocol.status import RpcError, Status
 
 if TYPE_CHECKING:
     from flytower.actors.task import Task
+    from flytower.connectors.category import TaskCategory
 
 
 def different_parameters(task: Task) -> RpcError:
@@ -41,8 +42,8 @@ def deleted_meanwhile(task: Task) -> RpcError:
     return RpcError(Status.ABORTED, f"The {task.category.name} task was deleted before it was created.")
 
 
-def ledger_unavailable(task: Task, reason: str) -> RpcError:
+def ledger_unavailable(category: TaskCategory, reason: str) -> RpcError:
     """Refuse what cannot be written down."""
     return RpcError(
-        Status.UNAVAILABLE, f"The ledger cannot record this {task.category.name} task: {reason}. Try again later."
+        Status.UNAVAILABLE, f"The ledger cannot record this {category.name} task: {reason}. Try again later."
     )

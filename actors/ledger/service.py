@@ -241,9 +241,9 @@ class Ledger:
                 if self._writing and trio.current_time() - self._began >= SLOW_SECONDS and self.trouble is None:
                     self._refuse(LedgerError(f"the store has not answered for {SLOW_SECONDS:g} s"))
 
-    def _take(self) -> None:
-        self._writing = [*self._again, *self._queue[:COMMIT_ROWS]]
-        self._queue, self._again = self._queue[COMMIT_ROWS:], []
+    def _take(self, rows: int = COMMIT_ROWS) -> None:
+        self._writing = [*self._again, *self._queue[:rows]]
+        self._queue, self._again = self._queue[rows:], []
 
     def _write(self, batch: Sequence[Entry]) -> LedgerError | None:
         """Write a batch to the store; runs in a worker thread when the store blocks."""

@@ -91,9 +91,9 @@ class Life:
         self._perform(effects)
         return self
 
-    def create(self, answer_by: float = float("inf"), fingerprint: str = "") -> Promise[Any]:
+    def create(self, answer_by: float = float("inf"), fingerprint: str = "", request: Any = None) -> Promise[Any]:
         promise: Promise[Any] = Promise()
-        self.send(CreateAsked(promise, answer_by, fingerprint))
+        self.send(CreateAsked(promise, answer_by, fingerprint, request))
         return promise
 
     def read(self) -> Promise[Any]:

@@ -7,11 +7,11 @@ their rows. What must hold at every moment is checked after every step, by `Prom
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flytower.actors.births import adopt, adopt_to_delete, reserve, resume, row_of
+from flytower.actors.births import adopt, adopt_to_delete, reserve, restart, resume, row_of
 from flytower.actors.events import (
     CreateAsked,
     Created,
@@ -24,6 +24,7 @@ from flytower.actors.events import (
     Event,
     FindFailed,
     Forget,
+    ForgetAsked,
     Gone,
     Hibernate,
     Invoke,
@@ -162,10 +163,11 @@ class World:
 
     Args:
         recovery: What the connector's author declared.
+        withheld: Whether requests carry secrets.
         policy: Anything else.
     """
 
-    def __init__(self, recovery: Recovery, **policy: Any) -> None:
+    def __init__(self, recovery: Recovery, *, withheld: bool = False, **policy: Any) -> None:
         figures: dict[str, Any] = {
             "poll_maximum": 8.0,
             "idle_after": 20.0,
@@ -176,6 +178,7 @@ class World:
             "retention": 900.0,
         }
         self.policy = Policy(recovery=recovery, **{**figures, **policy})
+        self.withheld = withheld
         self.now = 1000.0
         self.external = ExternalSystem(honours_tokens=recovery is Recovery.TOKEN)
         self.late: list[tuple[float, Callable[[], object]]] = []  # effects of calls that were given up
@@ -189,19 +192,23 @@ class World:
         self.confirmed: set[str] = set()  # tasks whose DeleteTask was answered with OK
         self.superseded: set[str] = set()  # tasks that are to be deleted since nobody has read them
         self.unknown: set[str] = set()  # tasks that were ever given up as UNKNOWN
+        self.forgotten: set[str] = set()  # tasks that an operator made forget, and whose key may begin anew
         self.waiting: list[Promise[Any]] = []  # all that clients asked
-        self._anonymous = 0
+        self._deferred: list[tuple[str, Event]] = []  # what came up while effects were performed
+        self._performing = False
 
     # ---- what clients do --------------------------------------------------------------------------------------
 
     def create(self, attempt: int = 0, fingerprint: str = "f", patience: float = float("inf")) -> Promise[Any]:
         key = f"k{attempt}"
         actor = self._current(key)
+        request = CreateTaskRequest(output_prefix=f"s3://b/{attempt}")
         if actor is None:
             generation = 1 + max((a.task.generation for a in self.actors.values() if a.task.key == key), default=0)
-            request = CreateTaskRequest(output_prefix=f"s3://b/{attempt}")
-            begun = reserve(CATEGORY, self.policy, Identity(key, "p", attempt), generation, fingerprint, request)
-            actor = self._start(begun)
+            identity = Identity(key, "p", attempt)
+            actor = self._start(
+                reserve(CATEGORY, self.policy, identity, generation, fingerprint, request, withheld=self.withheld)
+            )
             for other in list(self.actors.values()):
                 if other.task.place == "p" and other.task.attempt < attempt:
                     if (
@@ -211,7 +218,7 @@ class World:
                     ):
                         self.superseded.add(other.task.id)
                     self.tell(other, Superseded(other.read))
-        return self._ask(actor, lambda promise: CreateAsked(promise, self.now + patience, fingerprint))
+        return self._ask(actor, lambda promise: CreateAsked(promise, self.now + patience, fingerprint, request))
 
     def read(self, meta: bytes) -> Promise[Any]:
         actor = self._named(meta)
@@ -282,10 +289,16 @@ class World:
         }
         self.answer(actor, events[actor.call])
 
-    def lose(self, actor: Actor, effect: str) -> None:
-        """Have a call run out of time. What it asked for happens "now", "never" or "late"."""
+    def lose(self, actor: Actor, effect: str, kind: FailureKind = FailureKind.TIMEOUT) -> None:
+        """Have a call run out of time, or its connection break. What it asked for happens "now", "never" or "late"."""
         self._effect(actor, effect)
-        self.fail(actor, FailureKind.TIMEOUT)
+        self.fail(actor, kind)
+
+    def forget(self, actor: Actor) -> None:
+        """Have an operator forget a task: its job is nobody's any more."""
+        self.forgotten.add(actor.task.id)
+        self.confirmed.discard(actor.task.id)
+        self.tell(actor, ForgetAsked())
 
     def _effect(self, actor: Actor, effect: str) -> None:
         deeds: dict[str, Callable[[], object]] = {
@@ -310,10 +323,9 @@ class World:
         """Have the ledger commit what has come in, or the first of it."""
         self.store.failing = failing
         ledger = self.ledger
-        batch = ledger._writing = [*ledger._again, *ledger._queue[:rows]]
-        ledger._queue, ledger._again = ledger._queue[rows:], []
-        if batch:
-            ledger._confirm(batch, ledger._write(batch))
+        ledger._take(rows)
+        if ledger._writing:
+            ledger._done(ledger._write(ledger._writing), 0.0)
         self.store.failing = False
 
     def advance(self, seconds: float) -> None:
@@ -341,14 +353,9 @@ class World:
         effect()
 
     def crash_actor(self, actor: Actor, effect: str) -> None:
-        """Have one actor make a mistake, and begin again from its row."""
+        """Have one actor make a mistake, and begin again from its record."""
         self._end(actor, effect)
-        row, durable = self.ledger.latest(actor.task.id)
-        self._only_what_was_written(actor.task.id, row)
-        if row is None:
-            self._bury(actor.task.id)
-        else:
-            self._start(resume(row, self.policy, self.now, durable=durable), actor)
+        self._start(restart(actor.task, self.now), actor)
 
     def crash_server(self, effect: str) -> None:
         """Lose everything but the store; calls under way have their effect, or not."""
@@ -371,17 +378,31 @@ class World:
     # ---- inside -----------------------------------------------------------------------------------------------
 
     def tell(self, actor: Actor, event: Event) -> None:
+        if self._performing:
+            self._deferred.append((actor.task.id, event))
+            return
         before = actor.task
         actor.task, effects = step(actor.task, event, self.now)
         assert actor.task.stage in LEGAL[before.stage], f"{before.stage} -> {actor.task.stage} by {event}"
         if actor.task.stage is not before.stage:
             actor.since = self.now
         self._perform(actor, effects)
+        self._work_off()
+
+    def _work_off(self) -> None:
+        """Do what came up meanwhile, as a host does: one thing at a time, in order."""
+        while self._deferred and not self._performing:
+            task, event = self._deferred.pop(0)
+            if task in self.actors:
+                self.tell(self.actors[task], event)
 
     def _ask(self, actor: Actor, make_event: Callable[[Promise[Any]], Event]) -> Promise[Any]:
         promise: Promise[Any] = Promise()
-        actor.promises.append(promise)
         self.waiting.append(promise)
+        if self.actors.get(actor.task.id) is not actor:  # the host says so
+            promise.reject(ConnectionError("the actor is over"))
+            return promise
+        actor.promises.append(promise)
         self.tell(actor, make_event(promise))
         return promise
 
@@ -392,6 +413,7 @@ class World:
         assert actor.task.id not in self.actors
         self.actors[actor.task.id] = actor
         self._perform(actor, begun[1])
+        self._work_off()
         return actor
 
     def _end(self, actor: Actor, effect: str) -> None:
@@ -430,7 +452,14 @@ class World:
     def _demand(self, actor: Actor) -> Demand:
         return Demand(actor.read_at, actor.read_gap)
 
-    def _perform(self, actor: Actor, effects: Sequence[object]) -> None:  # noqa: C901, PLR0912 - one case for each effect
+    def _perform(self, actor: Actor, effects: Sequence[object]) -> None:
+        self._performing = True
+        try:
+            self._perform_each(actor, effects)
+        finally:
+            self._performing = False
+
+    def _perform_each(self, actor: Actor, effects: Sequence[object]) -> None:  # noqa: C901, PLR0912 - one case for each
         task = actor.task
         for effect in effects:
             match effect:
@@ -448,8 +477,8 @@ class World:
                     actor.timer = None
                 case Hibernate():
                     actor.asleep = True
-                case Record():
-                    self.ledger.record(row_of(task), partial(self._recorded, task.id, task.seq))
+                case Record(note):
+                    self.ledger.record(row_of(task, note=note), partial(self._recorded, task.id, task.seq))
                 case Forget():
                     self.ledger.forget(task.id)
                 case Name(meta):
@@ -518,7 +547,7 @@ class World:
             if task.stage is Stage.CREATING and any(waiter.answer_by < float("inf") for waiter in task.waiters):
                 assert actor.timer is not None, "nobody will give the provisional answer"
                 assert actor.timer <= max(self.now, min(waiter.answer_by for waiter in task.waiters)) + TICK
-        for token in {job.token for job in self.external.jobs.values()}:
+        for token in {job.token for job in self.external.jobs.values()} - self.forgotten:
             if self.policy.recovery is not Recovery.NEITHER:
                 assert len(self.external.living(token)) <= 1, "two jobs live for one task"
             else:
@@ -526,7 +555,7 @@ class World:
                 assert len(created) <= 1, "create was called again although nobody may repeat it"
 
     def _in_ledger(self, task: str) -> bool:
-        entries = [*self.ledger._queue, *self.ledger._writing]
+        entries = [*self.ledger._queue, *self.ledger._writing, *self.ledger._again]
         return any(not isinstance(entry.row, str) and entry.row.id == task for entry in entries)
 
     def settle(self) -> None:
@@ -543,17 +572,22 @@ class World:
     def check_settled(self) -> None:
         for promise in self.waiting:
             assert promise.done, "a call was never answered"
-        assert {row.id for row in self.ledger.rows()} <= set(self.actors), "the ledger has a task without an actor"
+        assert {row.id for row in self.store.rows()} <= set(self.actors), "the ledger has a task without an actor"
+        waiting_for_credentials: set[str] = set()
         owned = {actor.task.meta for actor in self.actors.values() if actor.task.stage is Stage.LIVE}
         for actor in self.actors.values():
+            if actor.task.withheld and actor.task.request is None and actor.task.stage is Stage.CREATING:
+                waiting_for_credentials.add(actor.task.id)
+                continue
             assert actor.task.stage in (Stage.LIVE, Stage.FINISHED, Stage.DELETED, Stage.UNKNOWN), "never came to rest"
             row = self.store.get(actor.task.id)
             if actor.task.stage is Stage.LIVE:
                 assert row is not None or not actor.task.key, "a job of ours is in no ledger"
             else:
-                assert row == row_of(actor.task), "the ledger does not know how it ended"
+                assert row is not None, "the ledger does not know that it ended"
+                assert replace(row, note="") == row_of(actor.task), "the ledger does not know how it ended"
         for job in self.external.jobs.values():
-            if job.alive and job.token not in self.unknown:
+            if job.alive and job.token not in self.unknown | self.forgotten | waiting_for_credentials:
                 assert not {job.token, adopted_id(CATEGORY, job.meta)} & self.confirmed, "a deleted job lives"
                 assert job.token not in self.superseded, "a superseded job lives that nobody will delete"
                 assert job.meta in owned or job.token == ELSEWHERE, "a job lives that nobody owns"

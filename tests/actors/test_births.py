@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from flytower.actors.births import adopt, adopt_to_delete, reserve, resume, row_of
+from flytower.actors.births import adopt, adopt_to_delete, reserve, restart, resume, row_of
 from flytower.actors.creating import CREATE_ATTEMPTS, FIND_RETRY
 from flytower.actors.events import CreateFailed, Due, NotFound, PollFailed, Recorded, RecordFailed
 from flytower.actors.failures import FailureKind
@@ -19,6 +19,7 @@ from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.generated.flyteidl.core import TaskTemplate
 from flytower.runtime.entity import Wake
+from flytower.runtime.promise import Promise
 from tests.actors.lifecycle_steps import (
     CATEGORY,
     META,
@@ -258,9 +259,58 @@ def test_every_field_of_a_row_comes_from_the_task() -> None:
         fingerprint="f",
         wish=True,
         verdict=resource(Phase.FAILED),
+        created_at=7.5,
         category=TaskCategory("spark", 1),
     )
-    row, empty = row_of(task), Row(TASK, 1, "spark", 1, "creating")
+    row, empty = row_of(task, 8.5, "why"), Row(TASK, 1, "spark", 1, "creating")
     same = {field.name for field in fields(Row) if getattr(row, field.name) == getattr(empty, field.name)}
-    assert same == {"id", "seq", "category_name", "category_version", "stage"}
-    assert row_of(resume(replace(row, stage="unknown"), TOKEN, NOW)[0]) == replace(row, stage="unknown")
+    assert same == {"id", "seq", "category_name", "category_version", "stage", "withheld", "ended_at"}
+    again = resume(replace(row, stage="unknown", withheld=True), TOKEN, NOW)[0]
+    assert row_of(again, 8.5, "why") == replace(row, stage="unknown", withheld=True, request=b"")
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_row_says_when_a_task_was_over_and_of_no_other_that_it_is(stage: Stage) -> None:
+    row = row_of(a_task(stage), 8.5)
+    assert (row.changed_at, row.ended_at) == (8.5, 8.5 if stage in (Stage.FINISHED, Stage.DELETED) else 0.0)
+
+
+@pytest.mark.parametrize("policy", [TOKEN, FIND, NEITHER])
+def test_a_request_with_secrets_is_never_written_down(policy: Policy) -> None:
+    life = Life(*reserve(CATEGORY, policy, IDENTITY, 1, "f", REQUEST, withheld=True))
+    assert life.recorded is not None
+    assert (life.recorded.request, life.recorded.withheld) == (b"", True)
+
+
+# ---- how long what is over is kept -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("age", "left"), [(0.0, 86400.0), (86300.0, 100.0), (90000.0, 0.0), (-5.0, 86400.0)])
+def test_what_is_over_is_kept_for_the_rest_of_its_retention_also_through_restarts(age: float, left: float) -> None:
+    """Else a server that is restarted every night would never forget. A clock that went back changes nothing."""
+    row = row_of(a_task(Stage.FINISHED), 1e9)
+    assert Life(*resume(row, TOKEN, NOW, wall=1e9 + age)).timer == left
+
+
+# ---- begun again from the record -------------------------------------------------------------------------------
+
+
+def test_an_actor_that_crashed_goes_on_from_its_record_and_owes_nobody_anything() -> None:
+    task = a_task(Stage.LIVE, failures=3, calling=True, retry_at=5.0, readers=(Promise(),), attempts=2)
+    life = Life(*restart(task, NOW))
+    assert (life.stage, life.names, life.published[0]) == (Stage.LIVE, [META], (Phase.RUNNING, "busy"))
+    again = life.task
+    assert (again.failures, again.calling, again.retry_at, again.readers, again.attempts) == (0, False, 0.0, (), 0)
+    assert life.recorded is None
+
+
+def test_what_the_ledger_had_not_confirmed_before_the_crash_is_sent_once_more() -> None:
+    life = Life(*restart(a_task(Stage.RESERVED), NOW))
+    assert (life.stage, life.invoked) == (Stage.RESERVED, [])
+    assert life.recorded is not None
+    assert life.recorded.seq == 1
+
+
+def test_an_actor_that_crashed_during_create_still_has_its_request() -> None:
+    life = Life(*restart(a_task(Stage.CREATING, TOKEN, withheld=True), NOW))
+    assert life.invoked == ["create"]

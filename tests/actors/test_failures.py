@@ -6,7 +6,14 @@ import pytest
 
 from flytower.actors.bulkhead import CircuitOpen
 from flytower.actors.failures import MAX_TEXT, Failure, FailureKind, classify, describe
-from flytower.connectors.errors import InvalidRequest, InvalidResource, JobNotFound, PermanentFailure, RetryLater
+from flytower.connectors.errors import (
+    InvalidRequest,
+    InvalidResource,
+    JobNotFound,
+    OutcomeUnknown,
+    PermanentFailure,
+    RetryLater,
+)
 from flytower.runtime.entity import Raised, TimedOut
 from flytower.runtime.host_errors import LaneFull
 
@@ -15,7 +22,9 @@ from flytower.runtime.host_errors import LaneFull
     ("error", "kind", "after"),
     [
         (ValueError("x"), FailureKind.TRANSIENT, 0.0),
-        (TimeoutError("x"), FailureKind.TRANSIENT, 0.0),
+        (TimeoutError("x"), FailureKind.UNCERTAIN, 0.0),
+        (OutcomeUnknown("x"), FailureKind.UNCERTAIN, 0.0),
+        (ConnectionRefusedError("x"), FailureKind.TRANSIENT, 0.0),
         (InvalidResource("x"), FailureKind.TRANSIENT, 0.0),
         (RetryLater("x", after=7.5), FailureKind.LATER, 7.5),
         (CircuitOpen("x", after=30.0), FailureKind.LATER, 30.0),

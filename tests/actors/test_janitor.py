@@ -1,8 +1,9 @@
-"""The janitor gives an actor back to each task that has lost it, round after round."""
+"""The janitor gives an actor back to each task that has lost it, and carries out what operators ask of the ledger."""
 
 from __future__ import annotations
 
 import random
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,14 +11,24 @@ import pytest
 import structlog
 import trio
 
-from flytower.actors.janitor import Janitor
+from flytower.actors.events import DeleteAsked, ForgetAsked
+from flytower.actors.janitor import COMMAND_SECONDS, Janitor
+from flytower.actors.ledger.memory import MemoryStore
+from flytower.actors.ledger.row import Row
+from flytower.actors.ledger.service import Ledger
+from flytower.actors.ledger.store import LedgerError
+from flytower.connectors.category import TaskCategory
 from flytower.runtime.spec import ChildSpec
 from flytower.runtime.system import open_system
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
+    from collections.abc import AsyncIterator, Iterator, MutableMapping
 
     from flytower.actors.connector_host import ConnectorHost
+    from flytower.actors.directory import Directory
+    from flytower.actors.ledger.store import Command
+
+SPARK, DASK = TaskCategory("spark", 0), TaskCategory("dask", 0)
 
 
 class Host:
@@ -26,11 +37,29 @@ class Host:
     def __init__(self, name: str, *orphans: int) -> None:
         self.connector = SimpleNamespace(name=name)
         self.rounds: list[float] = []
+        self.told: list[tuple[str, object]] = []
         self._orphans = list(orphans)
 
-    def resume_orphans(self) -> int:
+    async def resume_orphans(self) -> int:
         self.rounds.append(trio.current_time())
         return self._orphans.pop(0) if self._orphans else 0
+
+    def tell(self, task: str, event: object) -> bool:
+        self.told.append((task, event))
+        return True
+
+
+class Office(Ledger):
+    """A ledger whose store looks like one that operators can reach; it answers in the same breath."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.failing = False
+
+    async def commands(self) -> list[Command]:
+        if self.failing:
+            raise LedgerError("the database is away")
+        return list(await super().commands())
 
 
 @pytest.fixture(autouse=True)
@@ -39,31 +68,102 @@ def logs() -> Iterator[list[MutableMapping[str, Any]]]:
         yield entries
 
 
-async def test_every_host_is_visited_once_a_period_until_the_stop(
-    autojump_clock: object, logs: list[MutableMapping[str, Any]]
-) -> None:
-    hosts = [Host("spark", 0, 2, 1), Host("dask")]
+@asynccontextmanager
+async def at_work(
+    hosts: dict[TaskCategory, Host], ledger: Ledger, tasks: dict[str, TaskCategory] | None = None, period: float = 10.0
+) -> AsyncIterator[Janitor]:
+    entries = {task: SimpleNamespace(category=category) for task, category in (tasks or {}).items()}
     janitors: list[Janitor] = []
 
     def make() -> Janitor:
-        janitors.append(Janitor(lambda: cast("list[ConnectorHost]", hosts), period=10.0))
+        running = cast("dict[TaskCategory, ConnectorHost]", hosts)
+        janitors.append(Janitor(running, ledger, cast("Directory", entries), period))
         return janitors[-1]
 
-    begun = trio.current_time()
     async with open_system([ChildSpec("janitor", make)], rng=random.Random(0)):  # noqa: S311 - seeded
+        yield janitors[0]
+
+
+async def test_every_host_is_visited_once_a_period_until_the_stop(
+    autojump_clock: object, logs: list[MutableMapping[str, Any]]
+) -> None:
+    hosts = {SPARK: Host("spark", 0, 2, 1), DASK: Host("dask")}
+    begun = trio.current_time()
+    async with at_work(hosts, Office()) as janitor:
         await trio.sleep(35)
-        assert janitors[0].inspect("/janitor", trio.current_time()).state == "3 orphans adopted"
+        assert "3 orphans adopted" in janitor.inspect("/janitor", trio.current_time()).state
     await trio.sleep(100)
-    assert [round(at - begun) for at in hosts[0].rounds] == [10, 20, 30]
-    assert hosts[0].rounds == hosts[1].rounds
+    assert [round(at - begun) for at in hosts[SPARK].rounds] == [10, 20, 30]
+    assert hosts[SPARK].rounds == hosts[DASK].rounds
     found = [(entry["connector"], entry["tasks"]) for entry in logs if entry["event"] == "orphans adopted"]
     assert found == [("spark", 2), ("spark", 1)]
 
 
 async def test_a_stop_is_heeded_at_once(autojump_clock: object) -> None:
-    janitor = Janitor(list, period=3600.0)
-    async with open_system([ChildSpec("janitor", lambda: janitor)], rng=random.Random(0)) as system:  # noqa: S311 - seeded
-        begun = trio.current_time()
-        await system.stop()
+    begun = trio.current_time()
+    async with at_work({}, Office(), period=3600.0):
+        pass
     assert trio.current_time() == begun
-    assert janitor.inspect("/janitor", begun).state == "0 orphans adopted"
+
+
+@pytest.fixture
+def office(monkeypatch: pytest.MonkeyPatch) -> Office:
+    """A ledger that operators can reach."""
+    office = Office()
+    monkeypatch.setattr(Office, "_read", _at_once)
+    office.store.blocking = True
+    return office
+
+
+async def _at_once(_ledger: Ledger, read: Any) -> Any:
+    return read()
+
+
+async def test_commands_are_carried_out_and_settled(office: Office, autojump_clock: object) -> None:
+    spark = Host("spark")
+    office.store.post("a", "delete", 1.0)
+    office.store.post("b", "forget", 2.0)
+    async with at_work({SPARK: spark}, office, {"a": SPARK, "b": SPARK}) as janitor:
+        await trio.sleep(COMMAND_SECONDS * 3.5)
+        assert "2 commands carried out" in janitor.inspect("/janitor", 0.0).state
+    assert spark.told == [("a", DeleteAsked()), ("b", ForgetAsked())]
+    assert office.store.commands() == []
+
+
+async def test_a_delete_waits_for_a_server_with_its_connector(office: Office, autojump_clock: object) -> None:
+    office.store.put([Row("a", 1, "spark", 0, "live")])
+    office.store.post("a", "delete", 1.0)
+    office.store.post("gone", "delete", 2.0)
+    async with at_work({}, office):
+        await trio.sleep(COMMAND_SECONDS * 2.5)
+    assert [command.task for command in office.store.commands()] == ["a"]
+
+
+async def test_what_no_connector_serves_can_be_forgotten(office: Office, autojump_clock: object) -> None:
+    office.store.put([Row("a", 1, "spark", 0, "unknown")])
+    office.store.post("a", "forget", 1.0)
+    async with at_work({}, office):
+        await trio.sleep(COMMAND_SECONDS * 1.5)
+    assert [entry.row for entry in office._queue] == ["a"]
+
+
+async def test_a_ledger_that_cannot_be_read_is_read_again_later(
+    office: Office, autojump_clock: object, logs: list[MutableMapping[str, Any]]
+) -> None:
+    office.failing = True
+    spark = Host("spark")
+    office.store.post("a", "delete", 1.0)
+    async with at_work({SPARK: spark}, office, {"a": SPARK}):
+        await trio.sleep(COMMAND_SECONDS * 1.5)
+        assert [entry["reason"] for entry in logs if "cannot read" in entry["event"]] == ["the database is away"]
+        office.failing = False
+        await trio.sleep(COMMAND_SECONDS)
+    assert len(spark.told) == 1
+
+
+async def test_nobody_looks_for_commands_in_a_ledger_that_no_operator_can_reach(autojump_clock: object) -> None:
+    office = Office()
+    office.store.post("a", "forget", 1.0)
+    async with at_work({}, office):
+        await trio.sleep(COMMAND_SECONDS * 2.5)
+    assert len(office.store.commands()) == 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from flytower.actors.creating import CREATE_ATTEMPTS, FIND_RETRY
+from flytower.actors.births import resume, row_of
+from flytower.actors.creating import CREATE_ATTEMPTS, CREDENTIALS_SECONDS, FIND_RETRY, FIND_RETRY_MAXIMUM
 from flytower.actors.events import (
     Created,
     CreateFailed,
     DeleteAsked,
     Due,
+    Event,
     FindFailed,
     NotFound,
     Recorded,
@@ -20,6 +22,7 @@ from flytower.actors.failures import FailureKind
 from flytower.actors.steps import LEDGER_RETRY, RESOLUTION
 from flytower.actors.task import Stage
 from flytower.connectors.policy import Policy, Recovery
+from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.status import RpcError, Status
 from tests.actors.lifecycle_steps import META, NOBODY_READS, NOW, REFERENCE, Life, a_task, failure, status_of
@@ -356,9 +359,12 @@ def test_what_became_of_a_create_is_asked_for_a_bounded_number_of_times(
 ) -> None:
     life = creating(policy).send(TIMEOUT)
     asked = 1
+    pauses = []
     while life.send(failed(failure())).stage is Stage.CREATING:
-        life.send(DUE, after=FIND_RETRY)
+        pauses.append(life.timer)
+        life.send(DUE, after=life.timer or 0.0)
         asked += len(life.invoked)
+    assert pauses[:5] == [FIND_RETRY, 2 * FIND_RETRY, 4 * FIND_RETRY, 8 * FIND_RETRY, FIND_RETRY_MAXIMUM]
     assert (life.stage, asked) == (Stage.UNKNOWN, CREATE_ATTEMPTS - 1)
 
 
@@ -413,9 +419,92 @@ def test_a_job_that_is_not_there_and_whose_request_is_lost_is_unknown() -> None:
 
 def test_creating_what_is_never_found_ends() -> None:
     life = creating(FIND)
-    for _ in range(2):
-        assert not_found_twice(life.send(TIMEOUT)).invoked == ["create"]
-    assert life.send(TIMEOUT).stage is Stage.UNKNOWN
+    creates = 0
+    while life.stage is Stage.CREATING:
+        assert life.send(TIMEOUT).invoked == ["find"]
+        creates += not_found_twice(life).invoked == ["create"]
+    assert (life.stage, creates) == (Stage.UNKNOWN, CREATE_ATTEMPTS // 2 - 1)
+
+
+# ---- the connection broke --------------------------------------------------------------------------------------
+
+
+BROKE = CreateFailed(failure(FailureKind.UNCERTAIN))
+
+
+@pytest.mark.parametrize(("policy", "asked"), [(TOKEN, "create"), (FIND, "find")])
+def test_a_create_whose_answer_was_lost_is_repeated_or_looked_for(policy: Policy, asked: str) -> None:
+    life = creating(policy)
+    created = life.create()
+    life.send(BROKE)
+    assert (life.stage, life.invoked, life.timer, created.done) == (Stage.CREATING, [], FIND_RETRY, False)
+    assert life.send(DUE, after=FIND_RETRY).invoked == [asked]
+
+
+def test_a_create_whose_answer_was_lost_and_that_nobody_can_repeat_or_find_is_unknown() -> None:
+    life = creating(NEITHER)
+    created = life.create()
+    assert life.send(BROKE).stage is Stage.UNKNOWN
+    assert created.result() == REFERENCE
+    assert life.published[-1][0] is Phase.FAILED
+
+
+# ---- credentials that only a request carries --------------------------------------------------------------------
+
+
+def restarted(policy: Policy = TOKEN, **fields: object) -> Life:
+    """A create that a crash broke off, whose request was never written down."""
+    row = row_of(a_task(Stage.CREATING, policy, withheld=True, **fields))
+    assert row.request == b""
+    return Life(*resume(row, policy, NOW))
+
+
+def test_a_create_that_a_crash_broke_off_waits_for_the_credentials_to_come_again() -> None:
+    life = restarted()
+    assert (life.stage, life.invoked, life.published[0][0]) == (Stage.CREATING, [], Phase.INITIALIZING)
+    created = life.create(request=CreateTaskRequest())
+    assert life.invoked == ["create"]
+    life.send(Created(META)).send(Recorded(2))
+    assert (created.result(), life.stage) == (META, Stage.LIVE)
+
+
+def test_a_request_with_other_parameters_brings_no_credentials() -> None:
+    life = restarted(fingerprint="f")
+    refused = life.create(fingerprint="g", request=CreateTaskRequest())
+    with pytest.raises(RpcError, match="other parameters"):
+        refused.result()
+    assert (life.invoked, life.task.request) == ([], None)
+
+
+def test_a_create_that_is_looked_for_meanwhile_keeps_the_request_for_when_it_is_not_found() -> None:
+    life = restarted(FIND)
+    assert life.invoked == ["find"]
+    life.create(request=CreateTaskRequest())
+    assert life.invoked == []
+    assert not_found_twice(life).invoked == ["create"]
+
+
+def test_a_job_that_is_not_there_and_whose_credentials_are_lost_does_not_exist() -> None:
+    """Nobody was given a name for it: it is as if it had never been asked for. Else its reader is told."""
+    assert not_found_twice(restarted(FIND)).over
+    life = not_found_twice(restarted(FIND, name=REFERENCE))
+    assert (life.stage, life.task.phase) == (Stage.FINISHED, Phase.RETRYABLE_FAILED)
+
+
+@pytest.mark.parametrize("event", [DeleteAsked(), Superseded(read=False)])
+def test_a_wish_ends_the_wait_for_credentials_since_nobody_sends_them_again(event: Event) -> None:
+    life = restarted().send(event)
+    assert (life.stage, life.task.wish) == (Stage.UNKNOWN, True)
+
+
+def test_a_wish_from_before_the_crash_needs_no_wait() -> None:
+    assert restarted(wish=True).stage is Stage.UNKNOWN
+
+
+def test_credentials_that_never_come_leave_the_job_unknown() -> None:
+    life = restarted()
+    assert life.timer == CREDENTIALS_SECONDS
+    assert life.send(DUE, after=CREDENTIALS_SECONDS).stage is Stage.UNKNOWN
 
 
 # ---- the same with an external system, a ledger and crashes -----------------------------------------------------

@@ -74,6 +74,17 @@ def lose(world: World, number: int) -> None:
         world.lose(actor, EFFECTS[number % 3])
 
 
+def break_off(world: World, number: int) -> None:
+    for actor in _called(world, number // 3):
+        world.lose(actor, EFFECTS[number % 3], FailureKind.UNCERTAIN)
+
+
+def forget(world: World, number: int) -> None:
+    actors = list(world.actors.values())
+    if actors and number == 0:
+        world.forget(actors[-1])
+
+
 def not_listed_yet(world: World, number: int) -> None:
     grace = world.policy.not_found_grace
     for actor in _called(world, number):
@@ -125,6 +136,8 @@ DEEDS: dict[Callable[[World, int], None], int] = {
     succeed: 6,
     fail: 2,
     lose: 3,
+    break_off: 2,
+    forget: 1,
     not_listed_yet: 1,
     job_ends: 1,
     commit: 6,
@@ -145,18 +158,20 @@ LIVES = st.lists(
 )
 
 
+@pytest.mark.parametrize("withheld", [False, True])
 @pytest.mark.parametrize("delete_after_finish", [False, True])
 @pytest.mark.parametrize("recovery", Recovery)
 def test_whatever_happens_no_job_is_lost_or_doubled_and_no_call_goes_unanswered(
     recovery: Recovery,
     delete_after_finish: bool,  # noqa: FBT001 - a table
+    withheld: bool,  # noqa: FBT001
 ) -> None:
     """See `World.check` for what holds after every step, and `World.check_settled` for what holds in the end."""
 
     @settings(max_examples=EXAMPLES, deadline=None)
     @given(LIVES)
     def live(life: list[tuple[Callable[[World, int], None], int]]) -> None:
-        world = World(recovery, delete_after_finish=delete_after_finish)
+        world = World(recovery, withheld=withheld, delete_after_finish=delete_after_finish)
         for deed, number in life:
             deed(world, number)
             world.check()
@@ -165,5 +180,5 @@ def test_whatever_happens_no_job_is_lost_or_doubled_and_no_call_goes_unanswered(
     live()
 
 
-EXAMPLES = 300
-"""Lives of each of six kinds, in some eight seconds; twenty times as many have found nothing more."""
+EXAMPLES = 150
+"""Lives of each of twelve kinds, in some eight seconds; twenty times as many have found nothing more."""

@@ -18,6 +18,7 @@ from flytower.actors.events import (
     Due,
     Event,
     FindFailed,
+    ForgetAsked,
     Gone,
     NotFound,
     Polled,
@@ -40,7 +41,18 @@ from flytower.runtime.promise import Promise
 from tests.actors.lifecycle_steps import META, NOBODY_READS, NOW, a_task, failure, polled
 from tests.actors.lifecycle_world import LEGAL
 
-ANY_STAGE = {CreateAsked, ReadAsked, DeleteAsked, Superseded, Recorded, RecordFailed, Due, Wanted, Draining}
+ANY_STAGE = {
+    CreateAsked,
+    ReadAsked,
+    DeleteAsked,
+    Superseded,
+    Recorded,
+    RecordFailed,
+    Due,
+    Wanted,
+    Draining,
+    ForgetAsked,
+}
 """What clients, the ledger, timers and the server do does not ask first where a task is in its life."""
 
 OUTCOMES = {
@@ -79,6 +91,7 @@ EXAMPLES: list[Event] = [
     Gone(),
     DeleteFailed(failure()),
     Draining(),
+    ForgetAsked(),
 ]
 
 
@@ -108,6 +121,7 @@ fields = st.fixed_dictionaries(
         "durable": st.integers(0, 2),
         "verdict": st.sampled_from([b"", bytes.fromhex("2808")]),
         "fingerprint": st.sampled_from(["", "f", "g"]),
+        "withheld": st.booleans(),
     },
 )
 policies = st.builds(
