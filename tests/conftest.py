@@ -1,7 +1,8 @@
-"""What all tests share: no time limits on hypothesis' examples, and no blocking call on the event loop."""
+"""What all tests share: no time limits on hypothesis' examples, no blocking call on the event loop, a PostgreSQL."""
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ import pytest
 import trio
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
+from sqlalchemy import create_engine
+
+from tests.postgres_server import NoPostgres, PostgresServer, running_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,3 +62,33 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
     buster.activate()
     yield buster
     buster.deactivate()
+
+
+# ---- PostgreSQL ------------------------------------------------------------------------------------------------
+
+REQUIRED = "FLYTOWER_REQUIRE_POSTGRES"
+"""Set where nothing may be skipped: a missing PostgreSQL fails the tests that need it."""
+
+
+@pytest.fixture(scope="session", name="postgres_server")
+def _postgres_server() -> Iterator[PostgresServer]:
+    try:
+        running = running_postgres()
+        server = running.__enter__()
+    except NoPostgres as error:
+        if os.environ.get(REQUIRED):
+            raise
+        pytest.skip(str(error))
+    yield server
+    running.__exit__(None, None, None)
+
+
+@pytest.fixture(name="postgres")
+def _postgres(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty database."""
+    engine = create_engine(postgres_server.url().replace("postgresql://", "postgresql+psycopg://"))
+    name = f"test_{abs(hash(request.node.nodeid)):x}_{os.getpid()}"
+    with engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return postgres_server.url(name)

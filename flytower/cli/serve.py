@@ -25,7 +25,7 @@ from flytower.connectors.loading import load_entry_points, load_modules
 from flytower.connectors.registry import ConnectorRegistry
 from flytower.protocol.status import leaves
 from flytower.runtime.errors import SystemFailed
-from flytower.settings import FORMATS, LEVELS, Settings, SettingsError, ledger_url, load
+from flytower.settings import FORMATS, LEVELS, Settings, SettingsError, ledger_url, load, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -142,6 +142,7 @@ async def _opened_ledger(settings: Settings, stopping: _Stopping) -> AsyncIterat
         LedgerError: It cannot be opened; the message says what is wrong with it.
     """
     store: Store | None = None
+    log.info("Opening the ledger", ledger=shown(settings.ledger))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stopping.cancel_when_asked, nursery.cancel_scope)
         # It may take long to be given up by another server; then the thread that waits is of no use any more.

@@ -32,7 +32,7 @@ class Blocking(flytower.AsyncConnectorBase):
         self.flavour = flavour
         self.noticed = threading.Event()
 
-    async def create(self, task_template: Any, **kwargs: Any) -> Meta:
+    async def create(self, task_template: Any, *args: Any, **kwargs: Any) -> Meta:
         while not self.noticed.is_set():
             pass
         return Meta("job")

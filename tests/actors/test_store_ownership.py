@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +19,9 @@ from flytower.actors.ledger.opening import open_store, open_to_read
 from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.sql import SqlStore
 from flytower.actors.ledger.store import LedgerError, LedgerLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOLDER = """
 import sys
@@ -97,7 +101,12 @@ def test_a_store_of_an_earlier_epoch_may_not_write(url: str) -> None:
         first.put([ROW])
         with closing(SqlStore(url)) as second:
             second.own("process 1 on another host")
-        for write in (lambda: first.put([ROW]), lambda: first.remove(["a"]), lambda: first.settle([1])):
+        writes: list[Callable[[], None]] = [
+            lambda: first.put([ROW]),
+            lambda: first.remove(["a"]),
+            lambda: first.settle([1]),
+        ]
+        for write in writes:
             with pytest.raises(LedgerLost, match=r"belongs to another server now \(process 1 on another host\)"):
                 write()
         assert first.rows() == [ROW]

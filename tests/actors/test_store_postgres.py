@@ -17,12 +17,12 @@ from flytower.actors.ledger.opening import open_store, open_to_read
 from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.sql import SqlStore
 from flytower.actors.ledger.store import LedgerError, LedgerLost
-from tests.actors.postgres_server import running_postgres
+from tests.postgres_server import running_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.actors.postgres_server import PostgresServer
+    from tests.postgres_server import PostgresServer
 
 OPENER = """
 import sys

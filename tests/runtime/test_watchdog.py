@@ -104,7 +104,7 @@ async def test_a_witness_that_raises_does_not_end_the_watch() -> None:
 
 async def test_when_it_has_stopped_its_thread_is_gone() -> None:
     async with watching():
-        while not _watching():  # noqa: ASYNC110 - the thread is on its way
+        while not _watching():
             await trio.lowlevel.checkpoint()
     assert not _watching()
 

@@ -18,6 +18,7 @@ from flytower import (
     ConnectorRegistry,
     LiteralMap,
     Policy,
+    Recovery,
     Resource,
     ResourceMeta,
     SyncConnectorBase,
@@ -159,3 +160,33 @@ class HastyConnector(InstantConnector):
 
 for connector in (ScriptedConnector(), TwinConnector(0), TwinConnector(2), InstantConnector(), HastyConnector()):
     ConnectorRegistry.register(connector)
+
+
+class TokenConnector(ScriptedConnector):
+    """The same, and its external system honours idempotency keys: the record has the second create as well."""
+
+    name = "Token Connector"
+    policy = Policy(
+        recovery=Recovery.TOKEN, poll_minimum=0.02, poll_maximum=0.1, not_found_grace=0.0, delete_minimum=0.02
+    )
+
+    def __init__(self) -> None:
+        AsyncConnectorBase.__init__(self, task_type_name="token", metadata_type=ScriptedMeta)
+
+    async def create(
+        self,
+        task_template: TaskTemplate,
+        output_prefix: str,
+        inputs: LiteralMap | None,
+        task_execution_metadata: TaskExecutionMetadata | None,
+        *,
+        idempotency_key: str,
+    ) -> ScriptedMeta:
+        custom = custom_of(task_template)
+        note("asked", output_prefix, idempotency_key)
+        if "wait" in custom:
+            await wait_for(custom["wait"])
+        return ScriptedMeta(job=idempotency_key, answer=json.dumps(custom.get("answer", {"phase": "RUNNING"})))
+
+
+ConnectorRegistry.register(TokenConnector())
