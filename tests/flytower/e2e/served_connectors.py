@@ -180,7 +180,8 @@ class TokenConnector(ScriptedConnector):
         inputs: LiteralMap | None,
         task_execution_metadata: TaskExecutionMetadata | None,
         *,
-        idempotency_key: str,
+        idempotency_key: str = "",
+        **kwargs: Any,
     ) -> ScriptedMeta:
         custom = custom_of(task_template)
         note("asked", output_prefix, idempotency_key)

@@ -54,8 +54,9 @@ class TestKilled:
     ) -> None:
         request = create_request("token", {"wait": "go"})
         with deploy() as deployment:
-            deployment.flyte.tasks.CreateTask.future(request, timeout=60)
+            under_way = deployment.flyte.tasks.CreateTask.future(request, timeout=60)
             until(lambda: len(deployment.record()) == 1)
+            assert not under_way.done(), "a call that nobody holds is cancelled"
             deployment.server.stop(signal.SIGKILL)
         with deploy() as deployment:
             until(lambda: len(deployment.record()) == 2)
@@ -78,8 +79,9 @@ class TestKilled:
         secret = "hunter2-is-a-secret"  # noqa: S105 - planted
         with deploy() as deployment:
             request = create_request("token", {"wait": "go", "api_token": secret})
-            deployment.flyte.tasks.CreateTask.future(request, timeout=60)
+            under_way = deployment.flyte.tasks.CreateTask.future(request, timeout=60)
             until(lambda: len(deployment.record()) == 1)
+            assert not under_way.done(), "a call that nobody holds is cancelled"
             deployment.server.stop(signal.SIGKILL)
         written = [path for path in tmp_path.rglob("*") if path.is_file()]
         assert any(path.name.startswith("ledger.sqlite") for path in written)
@@ -224,8 +226,11 @@ class TestTasksCommand:
 
     def test_a_create_that_nobody_can_resolve_is_listed_as_unknown_and_counted(self, deploy: Deploy, run: Run) -> None:
         with deploy() as deployment:
-            deployment.flyte.tasks.CreateTask.future(create_request("scripted", {"wait": "never"}), timeout=60)
-            until(lambda: listed(run))
+            under_way = deployment.flyte.tasks.CreateTask.future(
+                create_request("scripted", {"wait": "never"}), timeout=60
+            )
+            until(deployment.record)
+            assert not under_way.done(), "a call that nobody holds is cancelled"
             deployment.server.stop(signal.SIGKILL)
         with deploy() as deployment:
             until(lambda: listed(run, "--state", "unknown"))
