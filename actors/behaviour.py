@@ -99,7 +99,7 @@ class TaskBehaviour(Behaviour[Task]):
         self._wall = wall
         self.creating: set[str] = set()  # tasks whose create was begun and has not come back
         self._draining = False  # set by the first entity that hears of it, for all
-        self.breaker = CircuitBreaker()
+        self.breaker = CircuitBreaker(connector.policy.breaker_failures, connector.policy.breaker_seconds)
         self._bucket = TokenBucket(connector.policy.requests_per_second)
 
     def transition(self, state: Task, message: object, now: float) -> tuple[Task, Sequence[object]]:

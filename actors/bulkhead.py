@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from flytower.connectors.errors import RetryLater
 
-BREAKER_FAILURES = 5
-"""More failures in a row than this open the circuit: fewer are an ordinary hiccup (Temporal's figure)."""
-
-BREAKER_SECONDS = 30.0
-"""How long an open circuit lets nothing through before one call may try: a restart of most services."""
-
 BURST_SECONDS = 1.0
 """Calls that a rate limit lets through at once after a pause, in seconds of its rate."""
 
@@ -45,11 +39,11 @@ class CircuitBreaker:
     refused; then half-open: one call may try, and its outcome closes or opens the circuit again.
 
     Args:
-        failures: Failures in a row that are borne.
+        failures: Failures in a row that are borne: five are an ordinary hiccup (Temporal's figure).
         seconds: How long it stays open.
     """
 
-    def __init__(self, failures: int = BREAKER_FAILURES, seconds: float = BREAKER_SECONDS) -> None:
+    def __init__(self, failures: int, seconds: float) -> None:
         self._limit = failures
         self._seconds = seconds
         self._failures = 0

@@ -84,7 +84,7 @@ class Ask(NamedTuple):
 class Sleeper(Behaviour[int]):
     """Counts its messages; answers; wakes once."""
 
-    def transition(self, state: int, message: object, now: float) -> tuple[int, Sequence[object]]:  # noqa: ARG002
+    def transition(self, state: int, message: object, now: float) -> tuple[int, Sequence[object]]:
         """Count or answer."""
         if type(message) is Ask:
             return state, (Reply(message.promise, state),)
@@ -127,10 +127,10 @@ async def entities(count: int, spread: float) -> None:
         gc.collect()
         size = (resident_bytes() - before) / count
         told, asked = per_item(MESSAGES, tell), per_item(MESSAGES, ask)
-        timers = host._timers  # noqa: SLF001 - to fire all of them without waiting for an hour
+        timers = host._timers
         due = trio.current_time() + 4000 + spread
-        fired = per_item(count, lambda: all(iter(lambda: timers._fire_batch(due), False)))  # noqa: SLF001
-        assert host.statistics().queued == 0  # noqa: S101
+        fired = per_item(count, lambda: all(iter(lambda: timers._fire_batch(due), False)))
+        assert host.statistics().queued == 0
         began = time.process_time()
     ended = (time.process_time() - began) / count * 1e6
     print(spawned, told, asked, fired, ended, size)
@@ -276,7 +276,7 @@ async def asyncio_checkpoint() -> None:
 class Poller(Behaviour[None]):
     """Polls when it wakes, and sleeps when it has polled."""
 
-    def transition(self, state: None, message: object, now: float) -> tuple[None, Sequence[object]]:  # noqa: ARG002
+    def transition(self, state: None, message: object, now: float) -> tuple[None, Sequence[object]]:
         """Poll or sleep."""
         if type(message) is Woke:
             return None, (Call("polls", "poll", load.poll, 30.0),)
@@ -364,11 +364,11 @@ class LongestTurn(trio.abc.Instrument):
     def __init__(self) -> None:
         self.longest = self.began = 0.0
 
-    def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002
+    def after_io_wait(self, timeout: float) -> None:
         """Note that a turn begins."""
         self.began = time.perf_counter()
 
-    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002
+    def before_io_wait(self, timeout: float) -> None:
         """Note that a turn is over."""
         if self.began:
             self.longest = max(self.longest, time.perf_counter() - self.began)
@@ -385,7 +385,7 @@ async def storm(batch: int) -> tuple[float, float]:
         nursery.start_soon(timers.run, context)
         await context.is_ready.wait()
         due = trio.current_time() + 0.3
-        for record in host._records.values():  # noqa: SLF001 - all at the same instant
+        for record in host._records.values():
             timers.schedule(record, due)
         gc.collect()
         load.count, turn = 0, LongestTurn()

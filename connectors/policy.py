@@ -48,6 +48,8 @@ class Policy:
         requests_per_second: The most calls per second to the external system, all jobs together; None for no limit.
         concurrency: How many calls run at once in each lane (polls are one, creates and deletes another).
         thread_limit: How many threads the connector's plain functions may hold. A call that hangs keeps its thread.
+        breaker_failures: After more failures in a row than this, all jobs together, the external system is left alone.
+        breaker_seconds: How long; then one call may try, and its outcome decides.
         failure_age: A job that could not be polled for this long becomes RETRYABLE_FAILED; None for never.
         failure_count: A job becomes RETRYABLE_FAILED after this many failed polls in a row; None for no count.
         delete_after_finish: Whether a delete reaches the connector after the job has succeeded. Flyte 2 deletes
@@ -76,6 +78,8 @@ class Policy:
     requests_per_second: float | None = None
     concurrency: int = 64
     thread_limit: int = 16
+    breaker_failures: int = 5
+    breaker_seconds: float = 30.0
     failure_age: float | None = 3600.0
     failure_count: int | None = None
     delete_after_finish: bool = False
@@ -114,7 +118,7 @@ def _kind(name: str) -> str:
     return "an integer" if name in _INTEGERS else "a finite number"
 
 
-_INTEGERS = frozenset({"concurrency", "thread_limit", "failure_count"})
+_INTEGERS = frozenset({"concurrency", "thread_limit", "breaker_failures", "failure_count"})
 _OPTIONAL = frozenset({"requests_per_second", "failure_age", "failure_count"})
 _ORDERED = (
     ("poll_minimum", "poll_maximum"),
@@ -137,6 +141,8 @@ _NUMBERS: dict[str, tuple[float, bool]] = {  # the least value, and whether it i
     "requests_per_second": (0, True),
     "concurrency": (1, False),
     "thread_limit": (1, False),
+    "breaker_failures": (1, False),
+    "breaker_seconds": (0, True),
     "failure_age": (0, True),
     "failure_count": (1, False),
     "delete_minimum": (0, True),

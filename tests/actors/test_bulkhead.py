@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytower.actors.bulkhead import BREAKER_FAILURES, BREAKER_SECONDS, CircuitBreaker, CircuitOpen, TokenBucket
+from flytower.actors.bulkhead import CircuitBreaker, CircuitOpen, TokenBucket
 from flytower.connectors.errors import RetryLater
+
+BREAKER_FAILURES, BREAKER_SECONDS = 5, 30.0
 
 
 def test_without_a_rate_nothing_waits() -> None:
@@ -47,7 +49,7 @@ def test_no_window_of_time_sees_more_than_the_rate_and_one_burst(rate: float, pa
 
 
 def failed(times: int, at: float = 0.0) -> CircuitBreaker:
-    breaker = CircuitBreaker()
+    breaker = CircuitBreaker(BREAKER_FAILURES, BREAKER_SECONDS)
     for _ in range(times):
         assert breaker.refused_for(at) == 0.0
         breaker.failed(at)

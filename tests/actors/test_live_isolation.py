@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from flytower.actors.bulkhead import BREAKER_FAILURES, BREAKER_SECONDS
+from flytower.connectors.policy import Policy
 from flytower.connectors.resource import Resource
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.status import RpcError, Status
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from flytower.runtime.tree import Node
+
+BREAKER_FAILURES, BREAKER_SECONDS = Policy().breaker_failures, Policy().breaker_seconds
 
 
 @pytest.fixture
