@@ -1,4 +1,4 @@
-"""The fault campaigns at a size that fits a test run: real servers, real kills, and the external system's own record."""
+"""The fault campaigns at a size that fits a test run: real servers, real kills, the external system's own record."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ NUMBERS = [
     field.name for field in dataclasses.fields(Policy) if field.type in ("float", "float | None", "int", "int | None")
 ]
 OPTIONAL = {"requests_per_second", "failure_age", "failure_count"}
-INTEGERS = {"concurrency", "thread_limit", "failure_count"}
+INTEGERS = {"concurrency", "thread_limit", "breaker_failures", "failure_count"}
 
 # ---- policy ---------------------------------------------------------------------------------------------------
 
