@@ -133,6 +133,19 @@ class Settings:
     modules: tuple[str, ...] = _setting(
         (), "Modules to import, which register connectors.", "Installed packages are found without it.", _modules
     )
+    flytekit: bool = _setting(
+        False,
+        "Whether to serve flytekit's connectors and plugins too.",
+        "It costs a second and 100 MiB, and needs the extra flytekit.",
+    )
+    flytekit_own_loop: tuple[str, ...] = _setting(
+        (), "Task types of flytekit's connectors whose coroutines block, and get a thread.", "The log names them."
+    )
+    flytekit_pickled_metadata: tuple[str, ...] = _setting(
+        (),
+        "Task types of flytekit's connectors that may unpickle their metadata.",
+        "Whoever can send a request to such a connector can run code in the server.",
+    )
     entry_points: bool = _setting(
         True, "Whether installed packages may bring connectors.", "A plugin that is installed is meant to be served."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,6 @@ import structlog
 import trio_asyncio
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator
 
 log = structlog.get_logger(__name__)
@@ -24,7 +24,28 @@ async def open_event_loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
     """
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(_log_error)
+        loop.set_task_factory(contained_task)
         yield loop
+
+
+class TaskExited(Exception):  # noqa: N818 - it says what happened
+    """Code in an asyncio task has tried to end more than itself (SystemExit, KeyboardInterrupt)."""
+
+
+def contained_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+    """Make a task that ends alone, whatever its coroutine raises: a factory for `set_task_factory`.
+
+    asyncio raises a SystemExit that leaves a task out of the loop itself, and so ends all that runs on it. Connectors
+    spawn tasks of their own, where nothing else of ours stands between.
+    """
+    return asyncio.Task(_contained(coroutine), loop=loop, **options)
+
+
+async def _contained(coroutine: Any) -> Any:
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise TaskExited(f"an asyncio task raised {error!r}, which is not for a task to raise") from error
 
 
 def _log_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from flytower.actors.ledger.store import Store
     from flytower.actors.node import Node
+    from flytower.connectors.flytekit.own_loop import OwnLoop
+    from flytower.connectors.loading import LoadFailure
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +53,7 @@ SIGNAL_BASE: Final = 128
 @click.option("--metrics-host", help="Address of /metrics, the probes and the status page.  [127.0.0.1]")
 @click.option("--metrics-port", help='Port of the same; 0 picks one, "off" serves none.  [9090]')
 @click.option("--modules", cls=SeveralValues, multiple=True, metavar="MODULE...", help="Modules to import.")
+@click.option("--flytekit/--no-flytekit", default=None, help="Serve flytekit's connectors and plugins, unmodified.")
 @click.option("--entry-points/--no-entry-points", default=None, help="Whether installed packages bring connectors.")
 @click.option(
     "--ledger", help="Where tasks are kept: sqlite:///PATH, postgresql://..., memory://.  [a file in ~/.local/state]"
@@ -72,15 +75,24 @@ def serve(config: Path | None, **flags: Any) -> None:
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
     configure_logs(settings.log_level, settings.log_format)
-    _load_connectors(settings)
-    sys.exit(trio.run(run_server, settings))
+    loops = _load_connectors(settings)
+    try:
+        sys.exit(trio.run(run_server, settings))
+    finally:
+        for loop in loops:
+            loop.close()
 
 
-def _load_connectors(settings: Settings) -> None:
+def _load_connectors(settings: Settings) -> list[OwnLoop]:
     """Load what brings connectors; a module that fails is named, and the others are served."""
     sys.path.insert(0, str(Path.cwd()))  # where an author runs the server from, their modules are
     failures = load_entry_points() if settings.entry_points else []
-    failures += load_modules(settings.modules)
+    loops: list[OwnLoop] = []
+    if settings.flytekit:
+        failures_of_flytekit, loops = _load_flytekit(settings)
+        failures += failures_of_flytekit
+    else:
+        failures += load_modules(settings.modules)
     agents = ConnectorRegistry.list_connectors()
     rows = [
         (
@@ -99,6 +111,21 @@ def _load_connectors(settings: Settings) -> None:
         log.warning("There is no connector to serve; name modules that register some with --modules")
     if failures and sys.stderr.isatty():
         click.secho("\n".join(f"Not served: {failure}" for failure in failures), fg="red", err=True)
+    return loops
+
+
+def _load_flytekit(settings: Settings) -> tuple[list[LoadFailure], list[OwnLoop]]:
+    from flytower.connectors import flytekit  # noqa: PLC0415 - a second and 100 MiB that only its users pay
+
+    try:
+        loaded = flytekit.load(
+            settings.modules,
+            own_loop=settings.flytekit_own_loop,
+            pickled_metadata=settings.flytekit_pickled_metadata,
+        )
+    except flytekit.FlytekitMissing as error:
+        raise click.UsageError(str(error)) from None
+    return loaded.failures, loaded.loops
 
 
 async def run_server(settings: Settings) -> int:

@@ -1,0 +1,10 @@
+"""flytekit's connectors, unmodified: whatever is in flytekit's own registry, served beside Flytower's.
+
+Nothing of flytekit is imported before `load`.
+"""
+
+from __future__ import annotations
+
+from flytower.connectors.flytekit.loading import FlytekitMissing, load
+
+__all__ = ["FlytekitMissing", "load"]

@@ -1,0 +1,63 @@
+"""Between the wire's messages and flytekit's models, by way of flyteidl's own classes. Imports flytekit."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from flyteidl.admin import agent_pb2
+from flyteidl.core import literals_pb2, tasks_pb2
+from flytekit.models.literals import LiteralMap
+from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
+
+from flytower.protocol.generated.flyteidl import admin
+
+if TYPE_CHECKING:
+    from flytower.protocol.generated.flyteidl import core
+
+
+def template_of(template: core.TaskTemplate) -> TaskTemplate:
+    """Return flytekit's model of a task template."""
+    return TaskTemplate.from_flyte_idl(tasks_pb2.TaskTemplate.FromString(bytes(template)))
+
+
+def inputs_of(inputs: core.LiteralMap | None) -> LiteralMap:
+    """Return flytekit's model of the inputs; an empty one for none, since flytekit's server tests for a message."""
+    return LiteralMap.from_flyte_idl(literals_pb2.LiteralMap.FromString(bytes(inputs) if inputs is not None else b""))
+
+
+def metadata_of(metadata: admin.TaskExecutionMetadata | None) -> TaskExecutionMetadata:
+    """Return flytekit's model of what Flyte says of an execution; as in flytekit, there always is one."""
+    encoded = bytes(metadata) if metadata is not None else b""
+    return TaskExecutionMetadata.from_flyte_idl(agent_pb2.TaskExecutionMetadata.FromString(encoded))
+
+
+def resource_at_once(answer: Any) -> admin.Resource:
+    """Return the wire's message for a resource whose outputs are literals already, or that has none."""
+    coroutine = answer.to_flyte_idl()
+    try:
+        coroutine.send(None)  # it is a coroutine for the type engine's sake only, which has nothing to do here
+    except StopIteration as done:
+        return admin.Resource.parse(done.value.SerializeToString())
+    coroutine.close()
+    raise RuntimeError("flytekit's Resource.to_flyte_idl has changed: it waits although there is nothing to convert")
+
+
+def resource_in_thread(answer: Any) -> admin.Resource:
+    """Return the wire's message for a resource with plain values, by way of flytekit's type engine."""
+    loop = asyncio.SelectorEventLoop()  # by its name, whatever the policy says
+    try:
+        return admin.Resource.parse(loop.run_until_complete(answer.to_flyte_idl()).SerializeToString())
+    finally:
+        loop.close()
+
+
+def logs_of(answer: Any) -> list[admin.GetTaskLogsResponse]:
+    """Return the wire's messages for what get_logs returned: a response, or several."""
+    answers = [answer] if isinstance(answer, agent_pb2.GetTaskLogsResponse) else list(answer)
+    return [admin.GetTaskLogsResponse.parse(each.SerializeToString()) for each in answers]
+
+
+def metrics_of(answer: Any) -> admin.GetTaskMetricsResponse:
+    """Return the wire's message for what get_metrics returned."""
+    return admin.GetTaskMetricsResponse.parse(answer.SerializeToString())

@@ -1,0 +1,165 @@
+"""Connectors as a user of flytekit writes them, with nothing of Flytower in them. They do what their `custom` says.
+
+Each leaves a line in the file `record`, in the folder in which the server runs, for all that it is asked.
+"""
+
+import asyncio
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+from flyteidl.admin.agent_pb2 import GetTaskLogsResponse, GetTaskLogsResponseBody, GetTaskMetricsResponse
+from flyteidl.core.execution_pb2 import TaskExecution, TaskLog
+from flyteidl.core.metrics_pb2 import ExecutionMetricResult
+from flytekit import FlyteContextManager
+from flytekit.extend.backend.base_connector import (
+    AsyncConnectorBase,
+    ConnectorRegistry,
+    Resource,
+    ResourceMeta,
+    SyncConnectorBase,
+)
+from flytekit.extend.backend.utils import convert_to_flyte_phase
+from flytekit.models.literals import LiteralMap
+from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
+
+FOLDER = Path.cwd()
+
+
+def note(*words: object) -> None:
+    with (FOLDER / "record").open("a") as record:
+        record.write(" ".join(map(str, words)) + "\n")
+
+
+@dataclass
+class JobMeta(ResourceMeta):
+    job: str
+    state: str
+    inputs: dict | None = None
+
+
+class CoroutineConnector(AsyncConnectorBase):
+    name = "Coroutine Connector"
+
+    def __init__(self, task_type: str = "fk_coroutine") -> None:
+        super().__init__(task_type_name=task_type, metadata_type=JobMeta)
+
+    async def create(
+        self,
+        task_template: TaskTemplate,
+        output_prefix: str,
+        inputs: LiteralMap | None = None,
+        task_execution_metadata: TaskExecutionMetadata | None = None,
+        **kwargs: Any,
+    ) -> JobMeta:
+        custom = task_template.custom
+        note("create", output_prefix, type(task_template).__module__, type(inputs).__name__, sorted(kwargs))
+        if custom.get("exit") == "coroutine":
+            sys.exit(1)
+        if custom.get("exit") == "task":
+            exiting = asyncio.create_task(_exit())
+            await asyncio.sleep(custom.get("sleep", 0.2))
+            note("still here", exiting.done())
+        await asyncio.sleep(custom.get("sleep", 0))
+        time.sleep(custom.get("block", 0))  # noqa: ASYNC251 - what some plugins really do
+        value = inputs.literals["x"].scalar.primitive.integer if inputs and "x" in inputs.literals else 0
+        note("created", output_prefix)
+        return JobMeta(job=output_prefix, state=custom.get("state", "succeeded"), inputs={"x": value})
+
+    async def get(self, resource_meta: JobMeta, **kwargs: Any) -> Resource:
+        phase = convert_to_flyte_phase(resource_meta.state)
+        context = FlyteContextManager.current_context()
+        outputs = {"doubled": 2 * resource_meta.inputs["x"], "plain": {"a": [1, 2.5]}, "here": context is not None}
+        return Resource(
+            phase=phase,
+            message=resource_meta.state,
+            log_links=[TaskLog(name="console", uri="http://127.0.0.1/console")],
+            outputs=outputs if phase == TaskExecution.SUCCEEDED else None,
+            custom_info={"job": resource_meta.job},
+        )
+
+    async def delete(self, resource_meta: JobMeta, **kwargs: Any) -> None:
+        note("delete", resource_meta.job)
+
+    async def get_logs(self, resource_meta: JobMeta, **kwargs: Any) -> GetTaskLogsResponse:
+        return GetTaskLogsResponse(body=GetTaskLogsResponseBody(results=["one line", "another"]))
+
+    async def get_metrics(self, resource_meta: JobMeta, **kwargs: Any) -> GetTaskMetricsResponse:
+        return GetTaskMetricsResponse(results=[ExecutionMetricResult(metric="cpu")])
+
+
+async def _exit() -> None:
+    sys.exit(1)
+
+
+class PlainConnector(AsyncConnectorBase):
+    """Its methods are plain functions."""
+
+    name = "Plain Connector"
+
+    def __init__(self) -> None:
+        super().__init__(task_type_name="fk_plain", metadata_type=JobMeta)
+
+    def create(self, task_template: TaskTemplate, output_prefix: str, **kwargs: Any) -> JobMeta:
+        note("create", output_prefix)
+        if task_template.custom.get("exit"):
+            sys.exit(1)
+        time.sleep(task_template.custom.get("block", 0))
+        return JobMeta(job=output_prefix, state=task_template.custom.get("state", "running"))
+
+    def get(self, resource_meta: JobMeta, **kwargs: Any) -> Resource:
+        return Resource(phase=convert_to_flyte_phase(resource_meta.state), outputs={"n": 1})
+
+    def delete(self, resource_meta: JobMeta, **kwargs: Any) -> None:
+        note("delete", resource_meta.job)
+
+
+@dataclass
+class PickledMeta(ResourceMeta):
+    job: str
+
+    def encode(self) -> bytes:
+        return cloudpickle.dumps(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "PickledMeta":
+        return cloudpickle.loads(data)
+
+
+class PicklingConnector(AsyncConnectorBase):
+    name = "Pickling Connector"
+
+    def __init__(self) -> None:
+        super().__init__(task_type_name="fk_pickling", metadata_type=PickledMeta)
+
+    async def create(self, task_template: TaskTemplate, output_prefix: str, **kwargs: Any) -> PickledMeta:
+        return PickledMeta(job=output_prefix)
+
+    async def get(self, resource_meta: PickledMeta, **kwargs: Any) -> Resource:
+        return Resource(phase=TaskExecution.SUCCEEDED, message=resource_meta.job)
+
+    async def delete(self, resource_meta: PickledMeta, **kwargs: Any) -> None:
+        note("delete", resource_meta.job)
+
+
+class InstantConnector(SyncConnectorBase):
+    name = "Instant flytekit Connector"
+
+    def __init__(self) -> None:
+        super().__init__(task_type_name="fk_instant")
+
+    async def do(
+        self, task_template: TaskTemplate, output_prefix: str, inputs: LiteralMap | None = None, **kwargs: Any
+    ) -> Resource:
+        value = inputs.literals["x"].scalar.primitive.integer
+        return Resource(phase=TaskExecution.SUCCEEDED, outputs={"doubled": 2 * value})
+
+
+ConnectorRegistry.register(CoroutineConnector())
+ConnectorRegistry.register(CoroutineConnector("fk_blocking"))
+ConnectorRegistry.register(PlainConnector())
+ConnectorRegistry.register(PicklingConnector())
+ConnectorRegistry.register(InstantConnector())
