@@ -1,0 +1,1 @@
+"""The peer: flytekit's own connector server, started beside Flytower's with the same connectors, and load for both."""
