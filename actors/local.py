@@ -7,22 +7,22 @@ deleted before the interruption goes on.
 
 from __future__ import annotations
 
+import sys
 import tempfile
-import threading
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
-import outcome as outcome_of
-import sniffio
 import structlog
 import trio
 
 from flytower.actors.events import DeleteAsked
 from flytower.actors.identity import identify
-from flytower.actors.node import Node, NodeConfig, open_node
+from flytower.actors.local_node import DELETE_SECONDS, LocalRun, local_node
+from flytower.actors.local_progress import Progress
 from flytower.actors.task import TERMINAL, Stage
 from flytower.connectors.category import TaskCategory
-from flytower.connectors.registry import ConnectorRegistry, Registry
+from flytower.connectors.registry import ConnectorRegistry
 from flytower.protocol.calls import Call
 from flytower.protocol.codec import dict_to_struct
 from flytower.protocol.decode import decode_untrusted
@@ -33,11 +33,11 @@ from flytower.protocol.literals import from_literal_map, to_literal_map
 
 if TYPE_CHECKING:
     from flytower.actors.directory import Entry
+    from flytower.actors.node import Node
+    from flytower.connectors.bound import Bound
     from flytower.protocol.calls import Pending
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 OUTPUTS_FILE = "outputs.pb"
 """Where a task leaves its outputs under the output prefix (flytekit/core/constants.py)."""
@@ -45,10 +45,7 @@ OUTPUTS_FILE = "outputs.pb"
 READ_SECONDS = 0.1
 """Seconds between two reads of the published answer: what a person at a terminal takes for at once."""
 
-DELETE_SECONDS = 30.0
-"""Seconds that an interrupted run waits for its job to be deleted; most systems need one."""
-
-Progress = Callable[[admin.Resource], object]
+Heard = Callable[[admin.Resource], object]
 """Called with each new answer of a running task."""
 
 
@@ -62,6 +59,13 @@ class LocalExecutionFailed(Exception):  # noqa: N818 - the task failed, not this
     def __init__(self, resource: admin.Resource) -> None:
         super().__init__(f"the task ended {resource.phase.name}: {resource.message or 'its connector gave no reason'}")
         self.resource = resource
+
+
+class LocalTimeout(Exception):  # noqa: N818 - it says what happened
+    """The task took longer than its template allows; its job was deleted."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the task did not end within {seconds:g} s; its job was deleted")
 
 
 class _ExecutorMixin:
@@ -88,22 +92,24 @@ class _ExecutorMixin:
 class SyncConnectorExecutorMixin(_ExecutorMixin):
     """Gives a task whose connector is sync an `execute` that calls the connector's `do`."""
 
-    def execute(self, **kwargs: Any) -> dict[str, object]:
+    def execute(self, **kwargs: Any) -> Any:
         """Run the task with these inputs, and return its outputs.
 
         Raises:
             FlyteConnectorNotFound: No connector is registered for the task's type.
             LocalExecutionFailed: The task failed.
         """
+        if _is_flytekits(self):
+            return _flytekit().execute_sync(self, kwargs)
         template, inputs = self.task_template(), to_literal_map(kwargs)
         with _output_folder() as prefix:
-            return run_blocking(lambda: run_sync_task(ConnectorRegistry.default, template, inputs, prefix))
+            return outputs_of(run_task(template, inputs, prefix), prefix)
 
 
 class AsyncConnectorExecutorMixin(_ExecutorMixin):
     """Gives a task whose connector is async an `execute` that creates the job and follows it to its end."""
 
-    def execute(self, **kwargs: Any) -> dict[str, object]:
+    def execute(self, **kwargs: Any) -> Any:
         """Run the task with these inputs, and return its outputs.
 
         Interrupting it (Ctrl-C) deletes the job, and waits for that.
@@ -112,57 +118,95 @@ class AsyncConnectorExecutorMixin(_ExecutorMixin):
             FlyteConnectorNotFound: No connector is registered for the task's type.
             LocalExecutionFailed: The task failed.
         """
+        if _is_flytekits(self):
+            return _flytekit().execute_async(self, kwargs)
         template, inputs = self.task_template(), to_literal_map(kwargs)
         with _output_folder() as prefix:
-            return run_blocking(lambda: run_async_task(ConnectorRegistry.default, template, inputs, prefix))
+            return outputs_of(run_task(template, inputs, prefix), prefix)
 
 
-async def run_sync_task(
-    registry: Registry, template: TaskTemplate, inputs: LiteralMap, prefix: str
-) -> dict[str, object]:
-    """Run a task of a sync connector on a node of its own; returns the outputs."""
-    bound = registry.get_bound(template.type, template.task_type_version)
-    async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node:
-        answer = await node.hosts[bound.category].passage.execute(template, prefix, inputs)
-    header = answer.header or admin.ExecuteTaskSyncResponseHeader()
-    return await _outputs(header.resource or admin.Resource(), prefix)
-
-
-async def run_async_task(
-    registry: Registry,
+def run_task(
     template: TaskTemplate,
     inputs: LiteralMap,
     prefix: str,
-    progress: Progress = lambda _: None,
-) -> dict[str, object]:
-    """Run a task of an async connector on a node of its own; returns the outputs.
+    *,
+    label: str = "",
+    timeout: float | None = None,
+    stream: TextIO | None = None,
+) -> admin.Resource:
+    """Run a task on the process' node, show its progress, and return its last answer, whatever that is.
 
-    Cancelling it deletes the job, and waits for that, `DELETE_SECONDS` at most.
+    Blocks, also inside of a running event loop. Interrupting it deletes the job, and waits for that.
 
     Args:
-        registry: Where its connector is.
         template: What to run.
         inputs: What to run it with.
         prefix: The folder for its outputs; also what identifies the task.
-        progress: Hears each new answer.
+        label: What to call it; the template's name unless given.
+        timeout: Seconds after which its job is deleted.
+        stream: Where progress is shown; stderr unless given.
+
+    Raises:
+        FlyteConnectorNotFound: No connector is registered for its type.
+        LocalTimeout: It took too long.
     """
-    registry.get_bound(template.type, template.task_type_version)  # to say so before anything is started
-    async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node:
-        resource = await follow(node, template, inputs, prefix, progress)
-    return await _outputs(resource, prefix)
+    bound = ConnectorRegistry.default.get_bound(template.type, template.task_type_version)
+    name = label or (template.id.name if template.id is not None else "") or template.type
+    with Progress(name, stream) as progress:
+
+        async def work(node: Node, run: LocalRun[admin.Resource]) -> admin.Resource:
+            if bound.is_sync:
+                return await _execute(node, bound, template, inputs, prefix)
+            return await follow(node, template, inputs, prefix, progress, timeout, run)
+
+        return local_node(bound).start(name, work).wait()
+
+
+def outputs_of(resource: admin.Resource, prefix: str) -> dict[str, object]:
+    """Return the outputs of a task that succeeded: from its answer, else from the file that it wrote.
+
+    Raises:
+        LocalExecutionFailed: It did not succeed.
+    """
+    if resource.phase is not Phase.SUCCEEDED:
+        raise LocalExecutionFailed(resource)
+    if resource.outputs is not None:
+        return from_literal_map(resource.outputs)
+    written = Path(prefix) / OUTPUTS_FILE
+    return from_literal_map(decode_untrusted(LiteralMap, written.read_bytes())) if written.exists() else {}
+
+
+async def _execute(node: Node, bound: Bound, template: TaskTemplate, inputs: LiteralMap, prefix: str) -> admin.Resource:
+    """Run a task of a sync connector."""
+    answer = await node.hosts[bound.category].passage.execute(template, prefix, inputs)
+    header = answer.header or admin.ExecuteTaskSyncResponseHeader()
+    return header.resource or admin.Resource()
 
 
 async def follow(
-    node: Node, template: TaskTemplate, inputs: LiteralMap, prefix: str, progress: Progress
+    node: Node,
+    template: TaskTemplate,
+    inputs: LiteralMap,
+    prefix: str,
+    progress: Heard,
+    timeout: float | None = None,  # noqa: ASYNC109 - the task's, which is to end in its own way
+    run: LocalRun[admin.Resource] | None = None,
 ) -> admin.Resource:
-    """Create a task on a running node and return its terminal answer; deletes the job when it is interrupted."""
+    """Create a task on a running node and return its terminal answer; deletes the job when it is interrupted.
+
+    Raises:
+        LocalTimeout: It took longer than `timeout` seconds.
+    """
     category = TaskCategory(template.type, template.task_type_version)
     request = admin.CreateTaskRequest(template=template, inputs=inputs, output_prefix=prefix)
     creating = node.tasks.CreateTask(request, _call("CreateTask"))
     try:
-        created = admin.CreateTaskResponse.parse(await _given(creating))
-        return await _until_terminal(node, category, created.resource_meta, progress)
-    except BaseException:
+        with trio.fail_after(float("inf") if timeout is None else timeout):
+            created = admin.CreateTaskResponse.parse(await _given(creating))
+            if run is not None:
+                run.job = created.resource_meta
+            return await _until_terminal(node, category, created.resource_meta, progress)
+    except BaseException as error:
         # The job is nobody's once this node is gone. Shielded, so that it is deleted in spite of the interruption.
         with trio.move_on_after(DELETE_SECONDS, shield=True) as patience:
             await _delete(node, category, prefix)
@@ -170,10 +214,12 @@ async def follow(
             log.exception(
                 "the job may still be there; delete it by hand", task_type=category.name, output_prefix=prefix
             )
+        if isinstance(error, trio.TooSlowError) and timeout is not None:
+            raise LocalTimeout(timeout) from error
         raise
 
 
-async def _until_terminal(node: Node, category: TaskCategory, meta: bytes, progress: Progress) -> admin.Resource:
+async def _until_terminal(node: Node, category: TaskCategory, meta: bytes, progress: Heard) -> admin.Resource:
     named = admin.TaskCategory(name=category.name, version=category.version)
     request = admin.GetTaskRequest(task_category=named, resource_meta=meta)
     last = b""
@@ -227,33 +273,13 @@ def _output_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="flytower-")
 
 
-async def _outputs(resource: admin.Resource, prefix: str) -> dict[str, object]:
-    """Return the outputs of a task that succeeded: from its answer, else from the file that it wrote."""
-    if resource.phase is not Phase.SUCCEEDED:
-        raise LocalExecutionFailed(resource)
-    if resource.outputs is not None:
-        return from_literal_map(resource.outputs)
-    written = trio.Path(prefix) / OUTPUTS_FILE
-    if not await written.exists():
-        return {}
-    return from_literal_map(decode_untrusted(LiteralMap, await written.read_bytes()))
+def _is_flytekits(task: object) -> bool:
+    """Whether a task is one of flytekit's; without flytekit there is none."""
+    base_task = sys.modules.get("flytekit.core.base_task")
+    return base_task is not None and isinstance(task, base_task.PythonTask)
 
 
-def run_blocking(run: Callable[[], Awaitable[T]]) -> T:
-    """Run a trio function to its end from synchronous code, also from inside a running event loop.
+def _flytekit() -> Any:
+    from flytower.actors import local_flytekit  # noqa: PLC0415 - flytekit is there, and only now is it needed
 
-    Inside one it runs in a thread of its own, since two loops cannot share a thread; the caller's loop waits.
-    """
-    try:
-        sniffio.current_async_library()
-    except sniffio.AsyncLibraryNotFoundError:
-        return trio.run(_awaited, run)
-    outcome: list[outcome_of.Outcome[T]] = []
-    thread = threading.Thread(target=lambda: outcome.append(outcome_of.capture(trio.run, _awaited, run)))
-    thread.start()
-    thread.join()
-    return outcome[0].unwrap()
-
-
-async def _awaited(run: Callable[[], Awaitable[T]]) -> T:
-    return await run()
+    return local_flytekit

@@ -37,9 +37,8 @@ def _blocking_creates() -> list[Row]:
     found: dict[str, tuple[int, int, int]] = {}
     for kind in (FLYTEKIT, FLYTOWER):
         with tempfile.TemporaryDirectory() as folder:
-            counted = Path(folder) / "calls"
-            counted.touch()
-            with running(kind, BENCH_CALLS=str(counted)) as server:
+            counted = Path(folder) / "calls.create"
+            with running(kind, BENCH_CALLS=str(counted.with_suffix(""))) as server:
                 calls = [
                     server.tasks.CreateTask.future(
                         create_request("bench_blocking", f"s3://bench/blocking/{number}/0"), timeout=DEADLINE
@@ -69,17 +68,17 @@ def _listing() -> Row:
                 create_request("bench_stalling", "s3://bench/stalling/0"), timeout=60
             )
             time.sleep(0.3)
-            worst.append(_listing_p99(server, creating))
-    return ("ListAgents p99 while a coroutine blocks for 3 s (ms)", *(f"{1e3 * each:,.1f}" for each in worst))
+            worst.append(_longest_listing(server, creating))
+    return ("ListAgents while a coroutine blocks for 3 s, the longest (ms)", *(f"{1e3 * each:,.1f}" for each in worst))
 
 
-def _listing_p99(server: Server, until: grpc.Future) -> float:
-    took = []
-    while not until.done() or len(took) < 20:
+def _longest_listing(server: Server, until: grpc.Future) -> float:
+    longest = 0.0
+    while not until.done():
         begun = time.perf_counter()
         server.metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=30)
-        took.append(time.perf_counter() - begun)
-    return sorted(took)[int(0.99 * (len(took) - 1))]
+        longest = max(longest, time.perf_counter() - begun)
+    return longest
 
 
 def _slow_reads() -> list[Row]:

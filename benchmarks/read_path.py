@@ -68,8 +68,8 @@ def _external_calls() -> tuple[str, str, str, float]:
     calls: dict[str, float] = {}
     for kind in (FLYTEKIT, FLYTOWER):
         with tempfile.TemporaryDirectory() as folder:
-            counted = Path(folder) / "calls"
-            with running(kind, BENCH_CALLS=str(counted)) as server:
+            counted = Path(folder) / "calls.get"
+            with running(kind, BENCH_CALLS=str(counted.with_suffix(""))) as server:
                 payloads = _metas(server, "bench_nothing", TASKS)
                 for _ in range(2):
                     server.load("GetTask", payloads, in_flight=2, seconds=SECONDS)

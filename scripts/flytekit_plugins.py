@@ -1,7 +1,7 @@
 """Install flytekit's connector plugins, one after the other, and say which of them are served.
 
-`python scripts/flytekit_plugins.py [FOLDER]` prints a table for docs/flytekit.md. Each plugin is installed beside what
-this environment has, into a folder of its own (nothing here is touched), and loaded in a process of its own, as `flytower serve --flytekit` does.
+`python scripts/flytekit_plugins.py [FOLDER]` prints a table for docs/flytekit.md. Each plugin is installed into a folder
+of its own, so that nothing here is touched, and loaded in a process of its own, as `flytower serve --flytekit` does.
 """
 
 from __future__ import annotations

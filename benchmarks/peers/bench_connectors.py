@@ -16,10 +16,10 @@ CALLS = os.environ.get("BENCH_CALLS")
 """A file that gets a byte for each call of the external system."""
 
 
-def count() -> None:
+def count(operation: str) -> None:
     """Note a call of the external system."""
     if CALLS:
-        with open(CALLS, "ab") as file:  # noqa: PTH123 - as plain as it gets
+        with open(f"{CALLS}.{operation}", "ab") as file:  # noqa: PTH123 - as plain as it gets
             file.write(b".")
 
 
@@ -44,7 +44,7 @@ class NothingConnector(AsyncConnectorBase):
 
     async def get(self, resource_meta: JobMeta, **kwargs: Any) -> Resource:
         """Say that it runs."""
-        count()
+        count("get")
         if EXTERNAL_SECONDS:
             await asyncio.sleep(EXTERNAL_SECONDS)
         return Resource(phase=TaskExecution.RUNNING)
@@ -83,7 +83,7 @@ class BlockingConnector(NothingConnector):
     def create(self, task_template: Any, output_prefix: str, **kwargs: Any) -> JobMeta:
         """Begin a job, slowly."""
         time.sleep(3)
-        count()
+        count("create")
         return JobMeta(job=output_prefix)
 
 

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "connectors": ("flytower.cli.tasks", "connectors"),
     "tasks": ("flytower.cli.ledger", "tasks"),
     "settings": ("flytower.cli.settings", "settings"),
+    "run": ("flytower.cli.run", "run"),
     "demo": ("flytower.cli.demo", "demo"),
 }
 """Where each command is. In the order in which a newcomer needs them."""

@@ -11,10 +11,14 @@ import trio
 from flytower.actors.local import (
     OUTPUTS_FILE,
     AsyncConnectorExecutorMixin,
+    Heard,
     LocalExecutionFailed,
+    LocalTimeout,
     SyncConnectorExecutorMixin,
-    run_async_task,
+    follow,
+    outputs_of,
 )
+from flytower.actors.node import NodeConfig, open_node
 from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 from flytower.connectors.errors import FlyteConnectorNotFound
 from flytower.connectors.policy import Policy
@@ -101,6 +105,19 @@ class DoublingTask(SyncConnectorExecutorMixin):
     task_type = "doubling"
 
 
+async def run_async_task(
+    registry: Registry,
+    template: TaskTemplate,
+    inputs: LiteralMap,
+    prefix: str,
+    progress: Heard = lambda _: None,
+    timeout: float | None = None,  # noqa: ASYNC109 - the task's
+) -> dict[str, object]:
+    """Run a task on a node of its own."""
+    async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node:
+        return outputs_of(await follow(node, template, inputs, prefix, progress, timeout), prefix)
+
+
 @pytest.fixture
 def counter() -> Iterator[CounterConnector]:
     before = ConnectorRegistry.default.copy()
@@ -184,3 +201,13 @@ async def test_progress_hears_each_new_answer_once() -> None:
     assert outputs == {"doubled": 4}
     assert heard[-1] == "SUCCEEDED"
     assert heard.count("SUCCEEDED") == 1
+
+
+async def test_a_task_that_takes_longer_than_it_may_is_deleted(autojump_clock: object) -> None:
+    connector, registry = CounterConnector(), Registry()
+    connector.polls = -(10**9)
+    registry.register(connector)
+    template, inputs = CounterTask().task_template(), to_literal_map({"value": 1})
+    with pytest.raises(LocalTimeout, match="within 60 s; its job was deleted"):
+        await run_async_task(registry, template, inputs, "here/0", timeout=60.0)
+    assert connector.record == ["create my_counter", "delete 1"]

@@ -1,0 +1,186 @@
+"""One node for all tasks that a process runs locally, in a thread of its own.
+
+It starts with the first task, and ends with the process: what is unfinished then is deleted first. Callers are plain
+code, in any thread, inside or outside of an event loop; they wait, and when they are interrupted their job is deleted.
+"""
+
+from __future__ import annotations
+
+import atexit
+import signal
+import threading
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import structlog
+import trio
+
+from flytower.actors.node import Node, NodeConfig, open_node
+from flytower.connectors.registry import ConnectorRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from flytower.connectors.bound import Bound
+    from flytower.connectors.registry import Registry
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+DELETE_SECONDS = 30.0
+"""Seconds that an interrupted run waits for its job to be deleted; most systems need one."""
+
+END_SECONDS = 5.0
+"""Seconds that the end of the process waits beyond that for the node itself."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM came while a task ran locally."""
+
+
+class LocalRun(Generic[T]):
+    """A task that runs on the local node.
+
+    Args:
+        label: What to call it when it has to be given up.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.job = b""  # its resource_meta, once there is one; written on the node's thread
+        self._outcome: Future[T] = Future()
+        self._scope = trio.CancelScope()
+        self._token: trio.lowlevel.TrioToken | None = None
+
+    async def live(self, work: Callable[[LocalRun[T]], Awaitable[T]]) -> None:
+        """Do the work; its outcome is the run's."""
+        self._token = trio.lowlevel.current_trio_token()
+        try:
+            with self._scope:
+                result = await work(self)
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
+            self._outcome.set_exception(error)
+            return
+        if self._scope.cancelled_caught:
+            self._outcome.cancel()
+            self._outcome.set_running_or_notify_cancel()
+        else:
+            self._outcome.set_result(result)
+
+    def wait(self) -> T:
+        """Wait for the result; when that is interrupted, have the job deleted, and wait for that too.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C. After a second one the job is given up, and named in the log.
+            Terminated: SIGTERM, where nobody else handles it.
+        """
+        with _sigterm_raises():
+            try:
+                return self._outcome.result()
+            except (KeyboardInterrupt, SystemExit):
+                self._interrupted()
+                raise
+
+    def cancel(self) -> None:
+        """Have the job deleted, from any thread."""
+        if self._token is not None:
+            try:
+                self._token.run_sync_soon(self._scope.cancel)
+            except trio.RunFinishedError:
+                return
+
+    def _interrupted(self) -> None:
+        self.cancel()
+        try:
+            self._outcome.result(DELETE_SECONDS + END_SECONDS)
+        except KeyboardInterrupt:
+            log.error("given up: the job may still run; delete it by hand", task=self.label, job=self.job)  # noqa: TRY400
+            raise
+        except (CancelledError, Exception):  # noqa: BLE001 - what interrupted it is what is raised
+            return
+
+
+class LocalNode:
+    """A node in a thread.
+
+    Args:
+        registry: The connectors that it has.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._ready: Future[tuple[Node, trio.Nursery, trio.lowlevel.TrioToken]] = Future()
+        self._thread = threading.Thread(target=self._run, name="flytower local node", daemon=True)
+        self._thread.start()
+
+    def start(self, label: str, work: Callable[[Node, LocalRun[T]], Awaitable[T]]) -> LocalRun[T]:
+        """Begin a task; from any thread but the node's."""
+        node, nursery, token = self._ready.result()
+        run: LocalRun[T] = LocalRun(label)
+
+        async def with_node(this: LocalRun[T]) -> T:
+            return await work(node, this)
+
+        token.run_sync_soon(nursery.start_soon, run.live, with_node)
+        return run
+
+    def close(self) -> None:
+        """End it: what is unfinished is deleted first. Called when the process ends."""
+        if not self._thread.is_alive():
+            return
+        try:
+            _, nursery, token = self._ready.result(END_SECONDS)
+            token.run_sync_soon(nursery.cancel_scope.cancel)
+        except (trio.RunFinishedError, TimeoutError):
+            return
+        self._thread.join(DELETE_SECONDS + END_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._serve)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the node has to hear of it
+            if not self._ready.done():
+                self._ready.set_exception(error)
+
+    async def _serve(self) -> None:
+        config = NodeConfig(self.registry, port=None, metrics_port=None, grace=DELETE_SECONDS)
+        async with open_node(config) as node, trio.open_nursery() as nursery:
+            self._ready.set_result((node, nursery, trio.lowlevel.current_trio_token()))
+            await trio.sleep_forever()
+
+
+_lock = threading.Lock()
+_current: LocalNode | None = None  # the node that new tasks begin on; changed under the lock only
+
+
+def local_node(connector: Bound) -> LocalNode:
+    """Return the process' node, with this connector, which is in the process' registry, in it.
+
+    A connector that was registered after the node began needs another node. Tasks that run on the earlier one go on.
+    """
+    global _current  # noqa: PLW0603 - one node for the process is the point
+    with _lock:
+        if _current is None or connector not in _current.registry.list_bound():
+            _current = LocalNode(ConnectorRegistry.default.copy())
+            atexit.register(_current.close)
+        return _current
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Have SIGTERM raise, where it would end the process without a word; only the main thread can do that."""
+    on_main = threading.current_thread() is threading.main_thread()
+    if not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def raise_it(number: int, _frame: Any) -> None:
+        raise Terminated(128 + number)
+
+    signal.signal(signal.SIGTERM, raise_it)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,80 @@
+"""`flytower run`: a task without a server, on the same task actors."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flytower.actors.local import LocalExecutionFailed, LocalTimeout, outputs_of, run_task
+from flytower.cli.log_setup import configure_logs
+from flytower.cli.output import print_json
+from flytower.cli.params import read_custom, read_inputs
+from flytower.cli.session import FAILED, INTERRUPTED
+from flytower.connectors.errors import FlyteConnectorNotFound
+from flytower.connectors.loading import load_entry_points, load_modules
+from flytower.protocol.codec import CodecError, dict_to_struct
+from flytower.protocol.generated.flyteidl.core import Container, Identifier, TaskTemplate
+from flytower.protocol.literals import LiteralError, to_literal_map
+from flytower.protocol.status import RpcError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command()
+@click.argument("task_type", metavar="TYPE")
+@click.argument("args", nargs=-1, metavar="[-- ARGS...]")
+@click.option("--version", "type_version", default=0, show_default=True, help="Of the task type.")
+@click.option("--custom", callback=read_custom, default="{}", metavar="JSON|@FILE", help="The task's configuration.")
+@click.option(
+    "--input", "inputs", callback=read_inputs, multiple=True, metavar="NAME=VALUE", help="An input, the value as JSON."
+)
+@click.option("--modules", multiple=True, metavar="MODULE", help="A module that registers connectors; repeatable.")
+@click.option("--output-prefix", help="Where outputs go.  [a folder that is removed afterwards]")
+@click.option("--timeout", type=float, help="Seconds after which the job is deleted.")
+def run(
+    task_type: str,
+    args: Sequence[str],
+    type_version: int,
+    custom: dict[str, Any],
+    inputs: dict[str, Any],
+    modules: Sequence[str],
+    output_prefix: str | None,
+    timeout: float | None,
+) -> None:
+    """Run one task here, without a server: its progress on stderr, its outputs as JSON on stdout.
+
+    Ctrl-C deletes the job, and waits for that; a second one gives up, and says what may be left. Exits with 0 when the
+    task succeeded, 1 when it failed, 2 when the command line is wrong, 130 when it was interrupted.
+    """
+    configure_logs("warning", "auto")
+    sys.path.insert(0, str(Path.cwd()))
+    load_entry_points()
+    load_modules(modules)
+    try:
+        template = TaskTemplate(
+            id=Identifier(name=task_type),
+            type=task_type,
+            task_type_version=type_version,
+            custom=dict_to_struct(custom) if custom else None,
+            container=Container(args=list(args)) if args else None,
+        )
+        literals = to_literal_map(inputs)
+    except (CodecError, LiteralError) as error:
+        raise click.UsageError(str(error)) from None
+    with tempfile.TemporaryDirectory(prefix="flytower-run-") as folder:
+        prefix = output_prefix or folder
+        try:
+            print_json(outputs_of(run_task(template, literals, prefix, timeout=timeout), prefix))
+        except FlyteConnectorNotFound as error:
+            raise click.UsageError(str(error)) from None
+        except (LocalExecutionFailed, LocalTimeout, RpcError) as error:
+            click.echo(f"{task_type}: {error}", err=True)
+            sys.exit(FAILED)
+        except KeyboardInterrupt:
+            click.echo(f"{task_type}: interrupted", err=True)
+            sys.exit(INTERRUPTED)
