@@ -66,8 +66,9 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
 
 # ---- PostgreSQL ------------------------------------------------------------------------------------------------
 
-REQUIRED = "FLYTOWER_REQUIRE_POSTGRES"
-"""Set where nothing may be skipped: a missing PostgreSQL fails the tests that need it."""
+REQUIRED = "REQUIRE_POSTGRES"
+"""Set where nothing may be skipped: a missing PostgreSQL fails the tests that need it. No `FLYTOWER_` variable, which
+would be a setting."""
 
 
 @pytest.fixture(scope="session", name="postgres_server")

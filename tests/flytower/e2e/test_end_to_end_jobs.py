@@ -207,6 +207,7 @@ class TestMetadata:
             ("shell", 0, False),
             ("webhook", 0, True),
             ("scripted", 0, False),
+            ("token", 0, False),
             ("twin", 0, False),
             ("twin", 2, False),
             ("instant", 0, True),
