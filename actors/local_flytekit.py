@@ -65,7 +65,7 @@ def execute_async(task: Any, inputs: Mapping[str, Any]) -> LiteralMap:
 
 
 def _template(task: Any, context: FlyteContext) -> Any:
-    settings = context.serialization_settings or SerializationSettings(ImageConfig())
+    settings = context.serialization_settings or SerializationSettings(ImageConfig.auto_default_image())
     return get_serializable(OrderedDict(), settings, task).template
 
 

@@ -8,16 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import warnings
 
-with warnings.catch_warnings():  # it subclasses what Python 3.12 has deprecated and 3.14 has removed
-    warnings.filterwarnings("ignore", message="'AbstractChildWatcher'", category=DeprecationWarning)
-    before = asyncio.get_event_loop_policy()
-    import trio_asyncio  # noqa: F401 - imported for its effect on asyncio, see above
+from flytower.protocol.asyncio_policy import import_trio_asyncio
 
-    # It makes itself the policy too, and with that every `asyncio.run` of a process that imports Flytower would run on a
-    # loop of its kind. Nothing here needs that: its loop is opened by name.
-    asyncio.set_event_loop_policy(before)
+import_trio_asyncio()
 
 
 def _rebind_current_task() -> None:
