@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import structlog
 import trio
 
 from flytower.actors.events import DeleteAsked
 from flytower.actors.identity import identify
-from flytower.actors.local_node import DELETE_SECONDS, LocalRun, local_node
+from flytower.actors.local_node import DELETE_SECONDS, LocalRun, local_node, say_left_behind, sigterm_raises
 from flytower.actors.local_progress import Progress
 from flytower.actors.task import TERMINAL, Stage
 from flytower.connectors.category import TaskCategory
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from flytower.actors.node import Node
     from flytower.connectors.bound import Bound
     from flytower.protocol.calls import Pending
-
-log = structlog.get_logger(__name__)
 
 OUTPUTS_FILE = "outputs.pb"
 """Where a task leaves its outputs under the output prefix (flytekit/core/constants.py)."""
@@ -149,10 +146,11 @@ def run_task(
     Raises:
         FlyteConnectorNotFound: No connector is registered for its type.
         LocalTimeout: It took too long.
+        Terminated: SIGTERM came, where nobody else handles it.
     """
     bound = ConnectorRegistry.default.get_bound(template.type, template.task_type_version)
     name = label or (template.id.name if template.id is not None else "") or template.type
-    with Progress(name, stream) as progress:
+    with sigterm_raises(), Progress(name, stream) as progress:
 
         async def work(node: Node, run: LocalRun[admin.Resource]) -> admin.Resource:
             if bound.is_sync:
@@ -211,9 +209,7 @@ async def follow(
         with trio.move_on_after(DELETE_SECONDS, shield=True) as patience:
             await _delete(node, category, prefix)
         if patience.cancelled_caught:
-            log.exception(
-                "the job may still be there; delete it by hand", task_type=category.name, output_prefix=prefix
-            )
+            say_left_behind(run.label if run is not None else category.name, run.job if run is not None else b"")
         if isinstance(error, trio.TooSlowError) and timeout is not None:
             raise LocalTimeout(timeout) from error
         raise

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import atexit
 import signal
+import sys
 import threading
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import structlog
 import trio
 
 from flytower.actors.node import Node, NodeConfig, open_node
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from flytower.connectors.bound import Bound
     from flytower.connectors.registry import Registry
-
-log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -45,10 +43,12 @@ class LocalRun(Generic[T]):
 
     Args:
         label: What to call it when it has to be given up.
+        given_up: Called when it is.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, given_up: Callable[[], None] = lambda: None) -> None:
         self.label = label
+        self._given_up = given_up
         self.job = b""  # its resource_meta, once there is one; written on the node's thread
         self._outcome: Future[T] = Future()
         self._scope = trio.CancelScope()
@@ -73,15 +73,14 @@ class LocalRun(Generic[T]):
         """Wait for the result; when that is interrupted, have the job deleted, and wait for that too.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C. After a second one the job is given up, and named in the log.
-            Terminated: SIGTERM, where nobody else handles it.
+            KeyboardInterrupt: Ctrl-C. After a second one the job is given up, and named on stderr.
+            SystemExit: The same where Ctrl-C means this, as in any process that has imported flytekit.
         """
-        with _sigterm_raises():
-            try:
-                return self._outcome.result()
-            except (KeyboardInterrupt, SystemExit):
-                self._interrupted()
-                raise
+        try:
+            return self._outcome.result()
+        except (KeyboardInterrupt, SystemExit):
+            self._interrupted()
+            raise
 
     def cancel(self) -> None:
         """Have the job deleted, from any thread."""
@@ -95,11 +94,18 @@ class LocalRun(Generic[T]):
         self.cancel()
         try:
             self._outcome.result(DELETE_SECONDS + END_SECONDS)
-        except KeyboardInterrupt:
-            log.error("given up: the job may still run; delete it by hand", task=self.label, job=self.job)  # noqa: TRY400
+        except (KeyboardInterrupt, SystemExit):
+            say_left_behind(self.label, self.job)
+            self._given_up()
             raise
         except (CancelledError, Exception):  # noqa: BLE001 - what interrupted it is what is raised
             return
+
+
+def say_left_behind(task: str, job: bytes) -> None:
+    """Tell whoever sits there, loudly, that a job was not deleted."""
+    name = job.decode(errors="backslashreplace") or "it has no name yet"
+    print(f"{task}: given up; its job may still run, delete it by hand: {name}", file=sys.stderr, flush=True)  # noqa: T201 - a person ran this
 
 
 class LocalNode:
@@ -111,6 +117,7 @@ class LocalNode:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+        self._abandoned = False  # somebody gave a run up: the process is to end now
         self._ready: Future[tuple[Node, trio.Nursery, trio.lowlevel.TrioToken]] = Future()
         self._thread = threading.Thread(target=self._run, name="flytower local node", daemon=True)
         self._thread.start()
@@ -118,7 +125,7 @@ class LocalNode:
     def start(self, label: str, work: Callable[[Node, LocalRun[T]], Awaitable[T]]) -> LocalRun[T]:
         """Begin a task; from any thread but the node's."""
         node, nursery, token = self._ready.result()
-        run: LocalRun[T] = LocalRun(label)
+        run: LocalRun[T] = LocalRun(label, self._abandon)
 
         async def with_node(this: LocalRun[T]) -> T:
             return await work(node, this)
@@ -128,7 +135,7 @@ class LocalNode:
 
     def close(self) -> None:
         """End it: what is unfinished is deleted first. Called when the process ends."""
-        if not self._thread.is_alive():
+        if self._abandoned or not self._thread.is_alive():
             return
         try:
             _, nursery, token = self._ready.result(END_SECONDS)
@@ -136,6 +143,9 @@ class LocalNode:
         except (trio.RunFinishedError, TimeoutError):
             return
         self._thread.join(DELETE_SECONDS + END_SECONDS)
+
+    def _abandon(self) -> None:
+        self._abandoned = True
 
     def _run(self) -> None:
         try:
@@ -169,8 +179,11 @@ def local_node(connector: Bound) -> LocalNode:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Have SIGTERM raise, where it would end the process without a word; only the main thread can do that."""
+def sigterm_raises() -> Iterator[None]:
+    """Have SIGTERM raise `Terminated`, where it would end the process at once; only the main thread can do that.
+
+    To be in force before a run begins: what is begun when it is raised is deleted by whoever waits, or at the end.
+    """
     on_main = threading.current_thread() is threading.main_thread()
     if not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import trio_asyncio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from typing import Self
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +33,11 @@ async def open_event_loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
 class TaskExited(Exception):  # noqa: N818 - it says what happened
     """Code in an asyncio task has tried to end more than itself (SystemExit, KeyboardInterrupt)."""
 
+    @classmethod
+    def told(cls, error: BaseException) -> Self:
+        """Return one that names what was raised."""
+        return cls(f"an asyncio task raised {error!r}, which is not for a task to raise")
+
 
 def contained_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
     """Make a task that ends alone, whatever its coroutine raises: a factory for `set_task_factory`.
@@ -38,14 +45,44 @@ def contained_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: A
     asyncio raises a SystemExit that leaves a task out of the loop itself, and so ends all that runs on it. Connectors
     spawn tasks of their own, where nothing else of ours stands between.
     """
-    return asyncio.Task(_contained(coroutine), loop=loop, **options)
+    return asyncio.Task(_Contained(coroutine), loop=loop, **options)
 
 
-async def _contained(coroutine: Any) -> Any:
-    try:
-        return await coroutine
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise TaskExited(f"an asyncio task raised {error!r}, which is not for a task to raise") from error
+class _Contained(Coroutine[Any, Any, Any]):
+    """A coroutine that raises nothing which would end more than its task.
+
+    Not a coroutine function around the other: a task that is cancelled before its first step would throw into that one,
+    and leave the inner one never awaited.
+
+    Args:
+        inner: What the task was made for; attributes that are asked of this one are its.
+    """
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._inner.send(value)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise TaskExited.told(error) from error
+
+    def throw(self, *error: Any) -> Any:
+        try:
+            return self._inner.throw(*error)
+        except (SystemExit, KeyboardInterrupt) as raised:
+            raise TaskExited.told(raised) from raised
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Any:
+        return self._inner.__await__()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 def _log_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +57,8 @@ class PostgresServer:
     def go_on(self) -> None:
         """End a pause."""
         for process in self._processes():
-            os.kill(process, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # a connection's, whose client went away meanwhile
+                os.kill(process, signal.SIGCONT)
 
     def _processes(self) -> list[int]:
         """Return the server's process and those of its connections, each of which has a group of its own."""

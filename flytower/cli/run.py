@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -55,6 +56,7 @@ def run(
     sys.path.insert(0, str(Path.cwd()))
     load_entry_points()
     load_modules(modules)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a module that imports flytekit has made it an exit(1)
     try:
         template = TaskTemplate(
             id=Identifier(name=task_type),

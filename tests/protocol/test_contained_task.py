@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 import trio_asyncio
@@ -41,3 +42,17 @@ async def test_results_errors_and_cancellations_of_tasks_are_as_ever() -> None:
 
     async with open_event_loop():
         assert await trio_asyncio.aio_as_trio(parent)() == 7
+
+
+async def test_a_task_that_is_cancelled_before_its_first_step_leaves_no_coroutine_unawaited() -> None:
+    """Its warning would be an error here."""
+
+    async def parent() -> None:
+        unborn = asyncio.create_task(asyncio.sleep(3600))
+        unborn.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await unborn
+
+    async with open_event_loop():
+        await trio_asyncio.aio_as_trio(parent)()
+    gc.collect()

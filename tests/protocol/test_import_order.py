@@ -55,3 +55,35 @@ def test_a_grpclib_that_has_changed_inside_is_refused_with_what_to_do() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 1
     assert "ImportError: grpclib was imported before flytower" in done.stderr
+
+
+ASYNCIO = """
+import asyncio, threading, trio
+import flytower.protocol
+
+def loops():
+    loop = asyncio.new_event_loop()
+    async def running(): return type(asyncio.get_running_loop()).__module__
+    print(type(loop).__module__, asyncio.run(running()), asyncio.get_event_loop_policy() is policy)
+    asyncio.set_event_loop_policy(asyncio.get_event_loop_policy())
+    loop.close()
+
+async def in_trio():
+    asyncio.set_event_loop_policy(asyncio.get_event_loop_policy())
+    asyncio.new_event_loop().close()
+    print("in trio")
+
+policy = asyncio.get_event_loop_policy()
+loops()
+thread = threading.Thread(target=loops)
+thread.start()
+thread.join()
+trio.run(in_trio)
+"""
+
+
+def test_asyncio_is_as_it_was_in_every_thread_and_within_trio_where_no_loop_was_opened() -> None:
+    """flytekit keeps a loop of its own in a thread, which it makes when a task first runs, also within trio."""
+    done = subprocess.run([sys.executable, "-c", ASYNCIO], capture_output=True, text=True, timeout=50, check=False)
+    line = "asyncio.unix_events asyncio.unix_events True\n"
+    assert (done.stdout, done.stderr) == (line + line + "in trio\n", "")
