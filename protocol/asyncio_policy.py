@@ -29,7 +29,9 @@ def import_trio_asyncio() -> None:
         warnings.filterwarnings("ignore", message="'AbstractChildWatcher'", category=DeprecationWarning)
         from trio_asyncio import _loop as internals  # noqa: PLC0415 - what was before had to be asked first
     if missing := [name for name in INTERNALS if not hasattr(internals, name)]:
-        raise ImportError(f"trio_asyncio has changed inside, it lacks {', '.join(missing)}; install a supported version")
+        raise ImportError(
+            f"trio_asyncio has changed inside, it lacks {', '.join(missing)}; install a supported version"
+        )
     _leave_policy_alone(internals, before)
     _leave_trio_alone(internals)
 

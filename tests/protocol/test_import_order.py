@@ -83,7 +83,7 @@ trio.run(in_trio)
 
 
 def test_asyncio_is_as_it_was_in_every_thread_and_within_trio_where_no_loop_was_opened() -> None:
-    """flytekit keeps a loop of its own in a thread, which it makes when a task first runs, also within trio."""
+    """The loop that flytekit keeps in a thread is made when a task first runs, also within trio."""
     done = subprocess.run([sys.executable, "-c", ASYNCIO], capture_output=True, text=True, timeout=50, check=False)
     line = "asyncio.unix_events asyncio.unix_events True\n"
     assert (done.stdout, done.stderr) == (line + line + "in trio\n", "")
