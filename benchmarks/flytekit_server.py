@@ -20,7 +20,10 @@ CREATES = 60
 DEADLINE = 10.0
 SLOW = 0.2
 
-Row = tuple[str, str, str]
+Row = tuple[str, ...]
+"""What was measured, then a figure for each server, in the order of `BOTH`."""
+
+BOTH = (FLYTEKIT, FLYTOWER)
 
 IMPORTS = {FLYTEKIT: "import flytekit.extend.backend.connector_service", FLYTOWER: "import flytower.cli.serve"}
 
@@ -35,7 +38,7 @@ def main() -> None:
 def _blocking_creates() -> list[Row]:
     """Sixty creates at once that block for three seconds each, asked for with a deadline of ten."""
     found: dict[str, tuple[int, int, int]] = {}
-    for kind in (FLYTEKIT, FLYTOWER):
+    for kind in BOTH:
         with tempfile.TemporaryDirectory() as folder:
             counted = Path(folder) / "calls.create"
             with running(kind, BENCH_CALLS=str(counted.with_suffix(""))) as server:
@@ -62,7 +65,7 @@ def _blocking_creates() -> list[Row]:
 def _listing() -> Row:
     """ListAgents while a connector's coroutine blocks for three seconds."""
     worst = []
-    for kind in (FLYTEKIT, FLYTOWER):
+    for kind in BOTH:
         with running(kind, FLYTOWER_FLYTEKIT_OWN_LOOP="bench_stalling") as server:
             creating = server.tasks.CreateTask.future(
                 create_request("bench_stalling", "s3://bench/stalling/0"), timeout=60
@@ -84,7 +87,7 @@ def _longest_listing(server: Server, until: grpc.Future) -> float:
 def _slow_reads() -> list[Row]:
     """GetTask when the external system takes 200 ms."""
     loads = []
-    for kind in (FLYTEKIT, FLYTOWER):
+    for kind in BOTH:
         with running(kind, BENCH_EXTERNAL_SECONDS=str(SLOW)) as server:
             metas = [server.create("bench_nothing", f"s3://bench/{number}/0") for number in range(16)]
             payloads = [get_request("bench_nothing", meta) for meta in metas]
@@ -100,7 +103,7 @@ def _slow_reads() -> list[Row]:
 def _start() -> Row:
     """From the start of the process to the first answer to ListAgents; Flytower without flytekit's connectors too."""
     seconds = []
-    for kind in (FLYTEKIT, FLYTOWER):
+    for kind in BOTH:
         with tempfile.TemporaryDirectory() as folder:
             server = Server(kind, Path(folder))
             seconds.append(server.wait())
@@ -110,7 +113,7 @@ def _start() -> Row:
 
 def _memory() -> Row:
     figures = []
-    for kind in (FLYTEKIT, FLYTOWER):
+    for kind in BOTH:
         with running(kind) as server:
             time.sleep(1)
             figures.append(server.pss_mib())
@@ -129,4 +132,4 @@ def _import_seconds(code: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -24,13 +24,13 @@ def count(operation: str) -> None:
 
 
 @dataclass
-class JobMeta(ResourceMeta):
+class JobMeta(ResourceMeta):  # type: ignore[misc]  # flytekit has no types
     """What names a job."""
 
     job: str
 
 
-class NothingConnector(AsyncConnectorBase):
+class NothingConnector(AsyncConnectorBase):  # type: ignore[misc]  # likewise
     """Does nothing, at once."""
 
     name = "Nothing"
@@ -73,7 +73,7 @@ class RichConnector(NothingConnector):
 
 
 class BlockingConnector(NothingConnector):
-    """Its create is a plain function that takes three seconds; its get is a coroutine that blocks as long."""
+    """Its create is a plain function that takes three seconds."""
 
     name = "Blocking"
 

@@ -9,7 +9,7 @@ from flytekit.configuration import Image, ImageConfig, SerializationSettings
 from flytekit.tools.translator import get_serializable
 
 
-@task(requests=Resources(cpu="1", mem="500Mi"), environment={"A": "b"}, retries=2)
+@task(requests=Resources(cpu="1", mem="500Mi"), environment={"A": "b"}, retries=2)  # type: ignore[untyped-decorator]
 def a_real_task(x: int, name: str, values: list[float]) -> dict[str, float]:
     """Do something with some inputs."""
     return {name: x * sum(values)}

@@ -132,7 +132,7 @@ for connector in (JobConnector(), PlainJobConnector(), ContainerConnector(), Add
 
 
 class JobTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignore[misc]
-    def __init__(self, name: str, mode: str = "ok", task_type: str = "local_job", timeout: int | None = None):
+    def __init__(self, name: str, mode: str = "ok", task_type: str = "local_job", timeout: int | None = None) -> None:
         metadata = TaskMetadata(timeout=timedelta(seconds=timeout)) if timeout else None
         interface = Interface(inputs={"x": int}, outputs={"o0": int})
         super().__init__(task_type=task_type, name=name, interface=interface, metadata=metadata)
@@ -143,7 +143,7 @@ class JobTask(AsyncConnectorExecutorMixin, PythonTask):  # type: ignore[misc]
 
 
 class AddTask(SyncConnectorExecutorMixin, PythonTask):  # type: ignore[misc]
-    def __init__(self, name: str):
+    def __init__(self, name: str) -> None:
         super().__init__("local_add", name, None, interface=Interface(inputs={"x": int}, outputs={"o0": int}))
 
 
@@ -154,7 +154,7 @@ class InContainer(NamedTuple):
 
 
 class ContainerTask(AsyncConnectorExecutorMixin, PythonFunctionTask):  # type: ignore[misc]
-    def __init__(self, task_config: InContainer, task_function: Any, **kwargs: Any):
+    def __init__(self, task_config: InContainer, task_function: Any, **kwargs: Any) -> None:
         super().__init__(task_config, task_function, task_type="local_container", **kwargs)
 
 
