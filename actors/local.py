@@ -71,8 +71,7 @@ class _ExecutorMixin:
     The task has `task_type`, and may have `task_type_version`, `name`, and `get_custom(settings)` or `task_config`.
     """
 
-    task_type: str
-    task_type_version: int = 0
+    task_type: str  # no default for the version: it would hide the one of flytekit's tasks, which come later in line
 
     def task_template(self) -> TaskTemplate:
         """Return the template that a deployed task of this kind would send."""
@@ -81,7 +80,7 @@ class _ExecutorMixin:
         return TaskTemplate(
             id=Identifier(name=str(getattr(self, "name", type(self).__name__))),
             type=self.task_type,
-            task_type_version=self.task_type_version,
+            task_type_version=getattr(self, "task_type_version", 0),
             custom=dict_to_struct(custom) if isinstance(custom, Mapping) else None,
         )
 

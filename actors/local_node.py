@@ -7,11 +7,13 @@ code, in any thread, inside or outside of an event loop; they wait, and when the
 from __future__ import annotations
 
 import atexit
+import contextvars
 import signal
 import sys
 import threading
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
@@ -118,19 +120,19 @@ class LocalNode:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._abandoned = False  # somebody gave a run up: the process is to end now
-        self._ready: Future[tuple[Node, trio.Nursery, trio.lowlevel.TrioToken]] = Future()
+        self._ready: Future[tuple[Node, Callable[..., None], Callable[[], None]]] = Future()
         self._thread = threading.Thread(target=self._run, name="flytower local node", daemon=True)
         self._thread.start()
 
     def start(self, label: str, work: Callable[[Node, LocalRun[T]], Awaitable[T]]) -> LocalRun[T]:
         """Begin a task; from any thread but the node's."""
-        node, nursery, token = self._ready.result()
+        node, begin, _ = self._ready.result()
         run: LocalRun[T] = LocalRun(label, self._abandon)
 
         async def with_node(this: LocalRun[T]) -> T:
             return await work(node, this)
 
-        token.run_sync_soon(nursery.start_soon, run.live, with_node)
+        begin(run.live, with_node)
         return run
 
     def close(self) -> None:
@@ -138,8 +140,8 @@ class LocalNode:
         if self._abandoned or not self._thread.is_alive():
             return
         try:
-            _, nursery, token = self._ready.result(END_SECONDS)
-            token.run_sync_soon(nursery.cancel_scope.cancel)
+            _, _, end = self._ready.result(END_SECONDS)
+            end()
         except (trio.RunFinishedError, TimeoutError):
             return
         self._thread.join(DELETE_SECONDS + END_SECONDS)
@@ -157,7 +159,15 @@ class LocalNode:
     async def _serve(self) -> None:
         config = NodeConfig(self.registry, port=None, metrics_port=None, grace=DELETE_SECONDS)
         async with open_node(config) as node, trio.open_nursery() as nursery:
-            self._ready.set_result((node, nursery, trio.lowlevel.current_trio_token()))
+            # What begins from another thread has to find the node's asyncio loop, which is in this task's context.
+            soon, here = trio.lowlevel.current_trio_token().run_sync_soon, contextvars.copy_context()
+            self._ready.set_result(
+                (
+                    node,
+                    lambda *task: soon(here.run, partial(nursery.start_soon, *task)),
+                    lambda: soon(nursery.cancel_scope.cancel),
+                )
+            )
             await trio.sleep_forever()
 
 

@@ -7,37 +7,49 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from _table import print_heading, print_table
 from flyteidl.admin import agent_pb2
-from peers.servers import FLYTEKIT, FLYTOWER, Server, create_request, get_request, running
+from peers.servers import ALONE, FLYTEKIT, FLYTOWER, Server, create_request, get_request, running
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import grpc
 
 CREATES = 60
 DEADLINE = 10.0
 SLOW = 0.2
+EVERY = 0.02
+REPEATS = 5
 
 Row = tuple[str, ...]
 """What was measured, then a figure for each server, in the order of `BOTH`."""
 
 BOTH = (FLYTEKIT, FLYTOWER)
 
-IMPORTS = {FLYTEKIT: "import flytekit.extend.backend.connector_service", FLYTOWER: "import flytower.cli.serve"}
+ALL = (*BOTH, ALONE)
+
+IMPORTS = {
+    FLYTEKIT: "import flytekit.extend.backend.connector_service",
+    FLYTOWER: "import flytower.cli.serve, flytower.connectors.flytekit as kit; kit.load()",
+    ALONE: "import flytower.cli.serve",
+}
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure, and print two tables."""
     print_heading("What stalls flytekit's server")
-    rows: list[Row] = [*_blocking_creates(), _listing(), *_slow_reads(), _start(), _memory(), _import()]
-    print_table("both servers", ("what", "flytekit", "flytower"), rows)
+    rows: list[Row] = [*_blocking_creates(), *_listing(), *_slow_reads()]
+    print_table("The same connectors (flytekit's) in both", ("what", *BOTH), rows)
+    print_table("What they cost", ("what", *BOTH, "flytower alone"), [_start(), _memory(), _import()])
 
 
 def _blocking_creates() -> list[Row]:
     """Sixty creates at once that block for three seconds each, asked for with a deadline of ten."""
-    found: dict[str, tuple[int, int, int]] = {}
+    found: dict[str, tuple[int, ...]] = {}
     for kind in BOTH:
         with tempfile.TemporaryDirectory() as folder:
             counted = Path(folder) / "calls.create"
@@ -51,8 +63,8 @@ def _blocking_creates() -> list[Row]:
                 answered = sum(call.exception() is None for call in calls)
                 time.sleep(8)  # what goes on although nobody waits
                 created = counted.stat().st_size
-                found[kind] = (answered, CREATES - answered, max(0, created - answered))
-    names = ("answered", "failed", "jobs that were created and that no caller knows")
+                found[kind] = (answered, CREATES - answered, created, max(0, created - answered))
+    names = ("answered", "failed", "jobs created", "jobs left behind, which no caller knows")
     return [
         (
             f"{CREATES} blocking 3-s creates, {DEADLINE:.0f}-s deadline: {name}",
@@ -62,26 +74,36 @@ def _blocking_creates() -> list[Row]:
     ]
 
 
-def _listing() -> Row:
-    """ListAgents while a connector's coroutine blocks for three seconds."""
-    worst = []
+def _listing() -> list[Row]:
+    """ListAgents while a connector's coroutine blocks for three seconds: asked for at a rate, whether answered or not."""
+    found: list[list[float]] = []
     for kind in BOTH:
         with running(kind, FLYTOWER_FLYTEKIT_OWN_LOOP="bench_stalling") as server:
             creating = server.tasks.CreateTask.future(
                 create_request("bench_stalling", "s3://bench/stalling/0"), timeout=60
             )
-            time.sleep(0.3)
-            worst.append(_longest_listing(server, creating))
-    return ("ListAgents while a coroutine blocks for 3 s, the longest (ms)", *(f"{1e3 * each:,.1f}" for each in worst))
+            found.append(sorted(_listings(server, creating)))
+    what = f"ListAgents {1 / EVERY:.0f} times a second while a coroutine blocks for 3 s"
+    return [
+        (f"{what}: p50 (ms)", *(f"{1e3 * took[len(took) // 2]:,.1f}" for took in found)),
+        (f"{what}: p99 (ms)", *(f"{1e3 * took[int(0.99 * (len(took) - 1))]:,.1f}" for took in found)),
+    ]
 
 
-def _longest_listing(server: Server, until: grpc.Future) -> float:
-    longest = 0.0
+def _listings(server: Server, until: grpc.Future) -> list[float]:
+    took: list[float] = []
+    asked: list[grpc.Future] = []
     while not until.done():
         begun = time.perf_counter()
-        server.metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=30)
-        longest = max(longest, time.perf_counter() - begun)
-    return longest
+        call = server.metadata.ListAgents.future(agent_pb2.ListAgentsRequest(), timeout=30)
+        call.add_done_callback(lambda _, begun=begun: took.append(time.perf_counter() - begun))
+        asked.append(call)
+        time.sleep(EVERY)
+    for call in asked:
+        call.result()
+    while len(took) < len(asked):
+        time.sleep(EVERY)  # the callbacks have a thread of their own
+    return took
 
 
 def _slow_reads() -> list[Row]:
@@ -101,19 +123,22 @@ def _slow_reads() -> list[Row]:
 
 
 def _start() -> Row:
-    """From the start of the process to the first answer to ListAgents; Flytower without flytekit's connectors too."""
-    seconds = []
-    for kind in BOTH:
-        with tempfile.TemporaryDirectory() as folder:
-            server = Server(kind, Path(folder))
-            seconds.append(server.wait())
+    """From the start of the process to the first answer to ListAgents."""
+    return ("start to first ListAgents (s)", *(f"{_middle(_start_seconds, kind):.2f}" for kind in ALL))
+
+
+def _start_seconds(kind: str) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(kind, Path(folder))
+        try:
+            return server.wait()
+        finally:
             server.stop()
-    return ("start to first ListAgents (s)", *(f"{each:.2f}" for each in seconds))
 
 
 def _memory() -> Row:
     figures = []
-    for kind in BOTH:
+    for kind in ALL:
         with running(kind) as server:
             time.sleep(1)
             figures.append(server.pss_mib())
@@ -121,14 +146,19 @@ def _memory() -> Row:
 
 
 def _import() -> Row:
-    """Import time, without flytekit for Flytower: who does not serve its connectors does not import it."""
-    return ("import (s); Flytower's without flytekit", *(f"{_import_seconds(code):.2f}" for code in IMPORTS.values()))
+    """Import time of what each command imports before it looks for connectors, and of flytekit's with them."""
+    return ("import (s)", *(f"{_middle(_import_seconds, IMPORTS[kind]):.2f}" for kind in ALL))
 
 
 def _import_seconds(code: str) -> float:
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True)
     return time.perf_counter() - begun
+
+
+def _middle(measure: Callable[[str], float], what: str) -> float:
+    """Return the median of some measurements."""
+    return median(measure(what) for _ in range(REPEATS))
 
 
 if __name__ == "__main__":

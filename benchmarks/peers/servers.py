@@ -24,7 +24,8 @@ HERE = Path(__file__).parent
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
-FLYTEKIT, FLYTOWER = "flytekit", "flytower"
+FLYTEKIT, FLYTOWER, ALONE = "flytekit", "flytower", "flytower-alone"
+"""The peer, Flytower with the peer's connectors, and Flytower without them."""
 
 START_SECONDS = 60.0
 
@@ -55,7 +56,7 @@ class Server:
     """A running server.
 
     Args:
-        kind: flytekit or flytower.
+        kind: FLYTEKIT, FLYTOWER or ALONE.
         folder: Where it runs.
         ledger: Where Flytower keeps its tasks.
         variables: More of the environment.
@@ -66,15 +67,17 @@ class Server:
         port, metrics = _free_port(), _free_port()
         self.target = f"127.0.0.1:{port}"
         modules = ["--modules", "bench_connectors"]
+        alone = [
+            *("-m", "flytower", "serve", "--port", str(port), "--metrics-port", str(metrics)),
+            *("--ledger", ledger, "--log-level", "error"),
+        ]
         commands = {
             FLYTEKIT: [
                 *("-m", "flytekit.clis.sdk_in_container.pyflyte", "serve", "connector"),
                 *("--port", str(port), "--prometheus_port", str(metrics), *modules),
             ],
-            FLYTOWER: [
-                *("-m", "flytower", "serve", "--flytekit", "--port", str(port), "--metrics-port", str(metrics)),
-                *("--ledger", ledger, "--log-level", "error", *modules),
-            ],
+            FLYTOWER: [*alone, "--flytekit", *modules],
+            ALONE: alone,
         }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLYTOWER_")}
         environment = {**inherited, "PYTHONPATH": str(HERE), "FLYTE_SDK_LOGGING_LEVEL": "40", **variables}
