@@ -9,14 +9,14 @@ import trio
 
 from flytower.actors.answers import own_resource
 from flytower.actors.events import CreateAsked, DeleteAsked, ReadAsked, Superseded, Wanted
-from flytower.actors.fingerprint import fingerprint
+from flytower.actors.fingerprint import Fingerprints
 from flytower.actors.identity import Identity, decode_reference_untrusted, identify
 from flytower.actors.replies import CreateReply, DeleteReply, ReadReply
-from flytower.actors.secrets import secrets_of
 from flytower.connectors.category import TaskCategory
 from flytower.connectors.errors import ResourceMetaError
 from flytower.protocol.calls import Streaming, Unary
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+from flytower.protocol.received import received
 from flytower.protocol.routes import ASYNC_AGENT_SERVICE, service_methods
 from flytower.protocol.status import RpcError, Status
 from flytower.runtime.host_errors import HostError, HostStopped
@@ -74,6 +74,7 @@ class AsyncConnectorService:
         self._timers = timers
         self._metrics = metrics
         self._new_id = new_id
+        self._fingerprints = Fingerprints()
 
     def methods(self) -> list[Method]:
         """Return the methods for the server."""
@@ -93,11 +94,10 @@ class AsyncConnectorService:
         self._metrics.input_bytes(category.name, _size(request))
         host = self._host(connector)
         reply = CreateReply()
-        secrets = secrets_of(request.template)
-        asked = fingerprint(request, secrets)
+        asked, withheld = self._fingerprints.of(request)
         answer_by = _share_of_deadline(call, default=float("inf"))
         identity = self._identify(category, request)
-        task = self._find_or_reserve(host, identity, asked, request, withheld=bool(secrets))
+        task = self._find_or_reserve(host, identity, asked, request, withheld=withheld)
         host.ask(task, lambda promise: CreateAsked(promise, answer_by, asked, request), reply)
         return reply
 
@@ -280,4 +280,4 @@ def _no_answer_yet(entry: Entry) -> bytes:
 
 
 def _size(request: admin.CreateTaskRequest) -> int:
-    return len(bytes(request.inputs)) if request.inputs is not None else 0
+    return len(received(request.inputs)) if request.inputs is not None else 0

@@ -15,6 +15,7 @@ from flytower.connectors.category import TaskCategory
 from flytower.connectors.policy import Recovery
 from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+from flytower.protocol.received import received
 from flytower.runtime.entity import Wake
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def row_of(task: Task, wall: float = 0.0, note: str = "") -> Row:
         place=task.place,
         attempt=task.attempt,
         fingerprint=task.fingerprint,
-        request=bytes(task.request) if repeatable else b"",
+        request=received(task.request) if repeatable else b"",
         meta=task.meta,
         name=task.name,
         phase=int(task.phase),

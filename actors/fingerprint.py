@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from typing import TYPE_CHECKING, TypeAlias
 
 from betterproto2 import Message
+
+from flytower.actors.secrets import secrets_of
+from flytower.protocol.received import received
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest
+    from flytower.protocol.generated.flyteidl.core import TaskTemplate
+
+_Digest: TypeAlias = "hashlib.blake2b"
 
 FINGERPRINT_BYTES = 16
 """128 bits: it is compared with one other, for one key."""
+
+TEMPLATES = 256
+"""Templates whose digest is remembered: the tasks that a deployment runs at one time, several times over."""
+
+LARGEST_TEMPLATE = 16 * 1024
+"""Bytes of the largest template that is remembered: with `TEMPLATES`, 4 MiB in the worst case."""
 
 
 def fingerprint(request: CreateTaskRequest, secrets: Collection[str] = ()) -> str:
@@ -22,11 +35,60 @@ def fingerprint(request: CreateTaskRequest, secrets: Collection[str] = ()) -> st
     Not the bytes as they came, since Flyte's clients build maps in random order; and not the execution metadata,
     whose labels and annotations may change between two tries of the same attempt.
     """
-    digest = hashlib.blake2b(digest_size=FINGERPRINT_BYTES)
-    for part in (request.template, request.inputs):
-        for piece in _pieces(part, secrets):
-            digest.update(piece)
+    digest = _of_template(request.template, secrets)
+    for piece in _pieces(request.inputs, secrets):
+        digest.update(piece)
     return digest.hexdigest()
+
+
+class Fingerprints:
+    """Digests requests, and remembers what it has digested of templates: thousands of tasks share one.
+
+    Only templates without secrets are remembered, so that no secret outlives its task.
+
+    Args:
+        limit: Templates to remember; the one that was used longest ago goes first.
+        largest: Bytes beyond which a template is not remembered.
+    """
+
+    def __init__(self, limit: int = TEMPLATES, largest: int = LARGEST_TEMPLATE) -> None:
+        self._limit = limit
+        self._largest = largest
+        self._templates: OrderedDict[bytes, _Digest] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._templates)
+
+    def of(self, request: CreateTaskRequest) -> tuple[str, bool]:
+        """Return the request's fingerprint, and whether its template carries secrets."""
+        template = request.template
+        encoded = received(template) if template is not None else b""
+        known = self._templates.get(encoded)
+        if known is None:
+            secrets = secrets_of(template)
+            if secrets:
+                return fingerprint(request, secrets), True
+            known = self._remember(encoded, _of_template(template, ()))
+        else:
+            self._templates.move_to_end(encoded)
+        digest = known.copy()
+        for piece in _pieces(request.inputs, ()):
+            digest.update(piece)
+        return digest.hexdigest(), False
+
+    def _remember(self, encoded: bytes, digest: _Digest) -> _Digest:
+        if len(encoded) <= self._largest:
+            self._templates[encoded] = digest
+            if len(self._templates) > self._limit:
+                self._templates.popitem(last=False)
+        return digest
+
+
+def _of_template(template: TaskTemplate | None, secrets: Collection[str]) -> _Digest:
+    digest = hashlib.blake2b(digest_size=FINGERPRINT_BYTES)
+    for piece in _pieces(template, secrets):
+        digest.update(piece)
+    return digest
 
 
 def _pieces(value: object, secrets: Collection[str]) -> Iterable[bytes]:

@@ -190,10 +190,14 @@ class Node:
             specs.append(ChildSpec("gateway", self._make_gateway, grace=self.config.grace + STOP_SECONDS))
         if self.config.metrics_port is not None:
             specs.append(ChildSpec("observer", self._make_observer))
-        specs.append(ChildSpec("janitor", lambda: Janitor(self.hosts, self.ledger, self.directory)))
+        specs.append(ChildSpec("janitor", self._make_janitor))
         if self.config.watchdog:
             specs.append(ChildSpec("watchdog", self._make_watchdog))
         return specs
+
+    def _make_janitor(self) -> Janitor:
+        retention = self.config.retention
+        return Janitor(self.hosts, self.ledger, self.directory, lambda: self.routes.connectors, retention=retention)
 
     def _make_watchdog(self) -> Watchdog:
         return Watchdog(method_of, self.metrics.blocked, self.config.watchdog)

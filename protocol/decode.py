@@ -7,6 +7,8 @@ This reads the same messages as protobuf's specification asks for, in a third of
 - truncation, a wrong length, a string that is not UTF-8 and nesting beyond 100 are errors;
 - a field that is not known, or has another wire type than declared, is stepped over and not kept;
 - of the members of a oneof the last one stays; a message that comes in two parts is merged.
+
+What a message and those right inside it were read from is kept beside them, see `received`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, get_args, g
 import betterproto2
 from betterproto2 import FieldMetadata
 
+from flytower.protocol.received import note
 from flytower.protocol.wire import (
     LENGTH_DELIMITED,
     MAX_NESTING,
@@ -57,6 +60,7 @@ def decode_untrusted(message_type: type[M], data: bytes, max_messages: int = MAX
     """
     message = message_type()
     _Reader(data, max_messages).fill(message, 0, len(data), 0)
+    note(message, data)
     return message
 
 
@@ -156,7 +160,11 @@ class _SingleMessage:
             setattr(message, self.name, value)
             for rival in self.rivals:
                 setattr(message, rival, None)
-        return reader.submessage(value, position, end, nesting)
+        stop = reader.submessage(value, position, end, nesting)
+        if nesting == 0:
+            start, _ = read_span_untrusted(reader.data, position, end)
+            note(value, reader.data[start:stop])
+        return stop
 
 
 @dataclasses.dataclass(slots=True)

@@ -122,13 +122,13 @@ class Ledger:
                 found.append(Stored(last, last is row))
         return found
 
-    async def has(self, task: str) -> bool:
-        """Whether the store has a task.
+    async def row(self, task: str) -> Row | None:
+        """Return what is durable of a task, or None.
 
         Raises:
             LedgerError: The store cannot read.
         """
-        return await self._read(lambda: self.store.get(task)) is not None
+        return await self._read(lambda: self.store.get(task))
 
     async def commands(self) -> Sequence[Command]:
         """Return what operators have asked for, in order.

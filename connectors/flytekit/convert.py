@@ -11,6 +11,7 @@ from flytekit.models.literals import LiteralMap
 from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
 
 from flytower.protocol.generated.flyteidl import admin
+from flytower.protocol.received import received
 
 if TYPE_CHECKING:
     from flytower.protocol.generated.flyteidl import core
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 
 def template_of(template: core.TaskTemplate) -> TaskTemplate:
     """Return flytekit's model of a task template."""
-    return TaskTemplate.from_flyte_idl(tasks_pb2.TaskTemplate.FromString(bytes(template)))
+    return TaskTemplate.from_flyte_idl(tasks_pb2.TaskTemplate.FromString(received(template)))
 
 
 def inputs_of(inputs: core.LiteralMap | None) -> LiteralMap:
     """Return flytekit's model of the inputs; an empty one for none, since flytekit's server tests for a message."""
-    return LiteralMap.from_flyte_idl(literals_pb2.LiteralMap.FromString(bytes(inputs) if inputs is not None else b""))
+    return LiteralMap.from_flyte_idl(literals_pb2.LiteralMap.FromString(received(inputs) if inputs is not None else b""))
 
 
 def metadata_of(metadata: admin.TaskExecutionMetadata | None) -> TaskExecutionMetadata:
     """Return flytekit's model of what Flyte says of an execution; as in flytekit, there always is one."""
-    encoded = bytes(metadata) if metadata is not None else b""
+    encoded = received(metadata) if metadata is not None else b""
     return TaskExecutionMetadata.from_flyte_idl(agent_pb2.TaskExecutionMetadata.FromString(encoded))
 
 
