@@ -494,7 +494,7 @@ async def test_what_operators_ask_is_read_and_settled_beside_the_writer(ledger: 
     MemoryStore.put(disk, [Row("a", 1, "spark", 0, "live")])
     disk.post("a", "delete", 1.0)
     [command] = await ledger.commands()
-    assert (command.task, await ledger.has("a"), await ledger.has("b")) == ("a", True, False)
+    assert (command.task, await ledger.row("a"), await ledger.row("b")) == ("a", disk.get("a"), None)
     await ledger.settle([command.number])
     assert await ledger.commands() == []
 

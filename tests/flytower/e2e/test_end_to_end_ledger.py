@@ -211,6 +211,28 @@ class TestTasksCommand:
             deployment.flyte.until("scripted", meta, Phase.ABORTED)
             assert deployment.deletes(request) == [1]
 
+    def test_a_delete_that_is_asked_for_while_no_server_runs_is_carried_out_by_the_next(
+        self, deploy: Deploy, run: Run
+    ) -> None:
+        request = create_request("scripted", RUNNING)
+        with deploy() as deployment:
+            meta = deployment.flyte.create(request)
+            deployment.server.stop(signal.SIGKILL)
+        [task] = listed(run)
+        assert run("tasks", "delete", task["id"]).returncode == 0
+        with deploy() as deployment:
+            deployment.flyte.until("scripted", meta, Phase.ABORTED)
+            assert deployment.deletes(request) == [1]
+
+    def test_a_task_that_is_forgotten_by_the_server_that_runs_keeps_its_job(self, deploy: Deploy, run: Run) -> None:
+        with deploy() as deployment:
+            request = create_request("scripted", RUNNING)
+            deployment.flyte.create(request)
+            [task] = listed(run)
+            assert run("tasks", "forget", task["id"]).returncode == 0
+            until(lambda: listed(run) == [])
+            assert deployment.deletes(request) == [0]
+
     def test_a_task_that_is_forgotten_while_no_server_runs_is_nobodys_afterwards(
         self, deploy: Deploy, run: Run
     ) -> None:
