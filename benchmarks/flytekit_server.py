@@ -75,7 +75,7 @@ def _blocking_creates() -> list[Row]:
 
 
 def _listing() -> list[Row]:
-    """ListAgents while a connector's coroutine blocks for three seconds: asked for at a rate, whether answered or not."""
+    """ListAgents while a coroutine blocks for three seconds: asked for at a rate, whether answered or not."""
     found: list[list[float]] = []
     for kind in BOTH:
         with running(kind, FLYTOWER_FLYTEKIT_OWN_LOOP="bench_stalling") as server:

@@ -44,7 +44,7 @@ from flytower.connectors.registry import Registry
 before = Registry()
 loaded = flytekit.load(sys.argv[1:], registry=before)
 agents = {a.name: [c.name for c in a.supported_task_categories] for a in before.list_connectors()}
-print("RESULT" + json.dumps({"agents": agents, "failures": [list(f) for f in loaded.failures]}))
+print("RESULT" + json.dumps({"agents": agents, "failures": [[f.name, f.reason] for f in loaded.failures]}))
 """
 
 UNKNOWN = "?"

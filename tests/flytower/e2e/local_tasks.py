@@ -29,6 +29,7 @@ from flytower import (
     SyncConnectorBase,
     SyncConnectorExecutorMixin,
     TaskExecution,
+    TaskLog,
 )
 from flytower.protocol.codec import struct_to_dict
 from flytower.protocol.literals import from_literal_map, to_literal_map
@@ -68,7 +69,8 @@ class JobConnector(AsyncConnectorBase):
             return Resource(phase=TaskExecution.SUCCEEDED, outputs={"o0": 2 * resource_meta.value})
         if resource_meta.mode == "retryable":
             return Resource(phase=TaskExecution.RETRYABLE_FAILED, message="it was preempted")
-        return Resource(phase=TaskExecution.RUNNING, message="busy")
+        links = [TaskLog(name="console", uri="http://127.0.0.1/jobs/a-job-whose-address-is-longer-than-a-line/log")]
+        return Resource(phase=TaskExecution.RUNNING, message="[busy]", log_links=links)
 
     async def delete(self, resource_meta: JobMeta, **kwargs: Any) -> None:
         note("deleting", resource_meta.job)

@@ -6,8 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,49 +161,6 @@ def test_metadata_is_unpickled_by_its_plugin_only_and_only_when_that_is_allowed(
             other.flyte.create(create_request("fk_pickling"))
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
         assert "flytekit_pickled_metadata" in other.server.log()
-
-
-# ---- flytekit's own connectors ---------------------------------------------------------------------------------------
-
-
-class Echo(BaseHTTPRequestHandler):
-    """An API that says what it was sent."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"got " + body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def test_flytekit_s_webhook_connector_calls_a_real_server(served: Deployment) -> None:
-    with HTTPServer(("127.0.0.1", 0), Echo) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        custom = {
-            "url": f"http://127.0.0.1:{server.server_address[1]}/",
-            "method": "POST",
-            "headers": {},
-            "data": {"a": "{inputs.x}"},
-        }
-        (answer,) = served.flyte.execute(sync_messages("webhook", custom, x=7))
-        server.shutdown()
-        thread.join()
-    assert answer.header.resource.phase == Phase.SUCCEEDED, answer.header.resource.message
-    assert "info" in answer.header.resource.outputs.literals
-
-
-def test_flytekit_s_file_sensor_waits_for_a_file(served: Deployment, tmp_path: Path) -> None:
-    request = create_request("sensor", {"sensor_module": "flytekit.sensor.file_sensor", "sensor_name": "FileSensor"})
-    request.inputs.literals["path"].scalar.primitive.string_value = str(tmp_path / "awaited")
-    request.template.interface.inputs.variables["path"].type.simple = 3
-    meta = served.flyte.create(request)
-    served.flyte.until("sensor", meta, Phase.RUNNING)
-    (tmp_path / "awaited").touch()
-    assert served.flyte.until("sensor", meta).phase == Phase.SUCCEEDED
 
 
 # ---- who does not ask for it -----------------------------------------------------------------------------------------

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +24,26 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""What a program writes to a terminal to move and to colour, and not to say anything."""
+
 PYFLYTE = [sys.executable, "-m", "flytekit.clis.sdk_in_container.pyflyte"]
+
+
+@dataclass
+class Terminal:
+    """What a program shows to a person."""
+
+    process: subprocess.Popen[str]
+    file: int
+    shown: str = ""
+
+    def read_until(self, pattern: str) -> None:
+        """Read on until it has shown this."""
+        while re.search(pattern, CONTROL.sub("", self.shown), re.DOTALL) is None:
+            read = os.read(self.file, 65536)
+            assert read, self.shown
+            self.shown += read.decode(errors="replace")
 
 
 @dataclass
@@ -30,6 +52,7 @@ class User:
 
     folder: Path
     started: list[subprocess.Popen[str]]
+    terminals: list[int] = field(default_factory=list)
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         variables = environment(self.folder, LOCAL_RECORD=str(self.folder / "record"), HOME=str(self.folder))
@@ -44,6 +67,24 @@ class User:
         )
         self.started.append(process)
         return process
+
+    def terminal(self, *command: str) -> Terminal:
+        """Run something whose stderr is a terminal."""
+        ours, theirs = pty.openpty()
+        variables = {"LOCAL_RECORD": str(self.folder / "record"), "HOME": str(self.folder), "TERM": "xterm"}
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd=self.folder,
+            env={**environment(self.folder, **variables), "COLUMNS": "80"},
+        )
+        os.close(theirs)
+        self.terminals.append(ours)
+        self.started.append(process)
+        return Terminal(process, ours)
 
     def python(self, what: str) -> subprocess.Popen[str]:
         return self.start(sys.executable, "local_tasks.py", what)
@@ -66,6 +107,8 @@ def _user(tmp_path: Path) -> Iterator[User]:
     for process in user.started:
         process.kill()
         process.communicate()
+    for terminal in user.terminals:
+        os.close(terminal)
 
 
 def test_a_workflow_of_an_async_and_a_sync_task_runs_from_plain_python(user: User) -> None:
@@ -148,6 +191,28 @@ def test_a_failure_elsewhere_in_the_program_deletes_the_job(user: User) -> None:
     assert code != 0
     assert "something else went wrong" in err
     assert user.record() == ["create", "deleting", "delete"]
+
+
+def test_who_has_no_terminal_gets_a_line_for_each_change_and_each_link(user: User) -> None:
+    process = user.python("for_ever")
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("for_ever: console: http://127.0.0.1/jobs/")
+    assert re.fullmatch(r"for_ever: RUNNING: \[busy\] \(\d+\.\d s\)\n", process.stderr.readline())
+
+
+def test_a_terminal_shows_phase_message_link_and_a_clock_that_ticks(user: User) -> None:
+    """The task's connector never says anything new, so only the clock can change."""
+    terminal = user.terminal(sys.executable, "local_tasks.py", "for_ever")
+    terminal.read_until(r"for_ever: console: http://127.0.0.1/jobs/a-job-whose-address-is-longer-than-a-line/log\r")
+    terminal.read_until(r"for_ever: RUNNING: \[busy\].* 0:00:01")
+    terminal.read_until(r"for_ever: RUNNING: \[busy\].* 0:00:02")
+
+
+def test_tasks_that_run_at_once_share_the_terminal_and_each_leaves_a_line(user: User) -> None:
+    terminal = user.terminal(sys.executable, "local_tasks.py", "together")
+    terminal.read_until(r"(double: SUCCEEDED \(\d+\.\d s\)\r\n.*){4}")
+    assert terminal.process.stdout is not None
+    assert terminal.process.stdout.read() == "[0, 2, 4, 6]\n", "what goes into a pipe is not the terminal's"
 
 
 class TestFlytowerRun:
