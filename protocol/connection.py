@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flytower.protocol.exchange import Exchange
     from flytower.protocol.server import Server
     from flytower.protocol.timers import Timer
+    from flytower.protocol.unary import UnaryExchange
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +55,7 @@ class ServerConnection(H2Protocol):
         self.server = server
         self.peer = "?"
         self.exchanges: dict[int, Exchange] = {}  # streams whose call has not ended
+        self.awaiting: list[UnaryExchange] = []  # calls that began with what was received last
         self.closed = False  # nothing is read, written or begun any more
         self.draining = False  # no call begins any more
         self.has_room = False  # a window was opened since the last pump
@@ -84,7 +86,7 @@ class ServerConnection(H2Protocol):
         self.transport.set_write_buffer_limits(high=self.limits.write_buffer_bytes)
         super().connection_made(transport)
         self._h2 = tuned(self.connection, self.limits)
-        self.outbound = Outbound(self._h2, self.flush)
+        self.outbound = Outbound(self._h2, self.flush, fast=self.limits.fast_answers)
         self.processor = ConnectionEvents(self)
         self.flush()
         self._arm("handshake", self.limits.handshake_seconds, self.abort)
@@ -274,6 +276,9 @@ class ServerConnection(H2Protocol):
     def _after(self, *, progress: bool) -> None:
         if self.closed:
             return
+        for exchange in self.awaiting:
+            exchange.await_request()
+        self.awaiting.clear()
         if self.has_room:
             self._pump()
         self.flush()

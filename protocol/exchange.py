@@ -142,6 +142,9 @@ class Exchange(ABC):
     def _write(self, data: bytes, *, last: bool) -> bool:
         """Send a message; False when some of it has to wait. Raises PeerGone."""
         outbound = self.connection.outbound
+        if last and not self._begun and outbound.answer(self.stream_id, data):
+            self.connection.flush_soon()
+            return True
         if not self._begun:
             outbound.begin(self.stream_id)
             self._begun = True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from h2.exceptions import ProtocolError
 
+from flytower.protocol.fast_answers import answer_at_once
 from flytower.protocol.headers import RESPONSE_HEADERS, Headers
 
 if TYPE_CHECKING:
@@ -39,9 +40,11 @@ class Outbound:
     Args:
         h2: The connection's state machine.
         flush: Moves the bytes that h2 has produced to the transport.
+        fast: Whether answers may be sent in one piece, see `fast_answers`.
     """
 
-    def __init__(self, h2: H2Connection, flush: Callable[[], None]) -> None:
+    def __init__(self, h2: H2Connection, flush: Callable[[], None], *, fast: bool = True) -> None:
+        self._fast = fast
         self.writable = True  # whether the transport's buffer has room
         self._h2 = h2
         self._flush = flush
@@ -68,6 +71,13 @@ class Outbound:
             return True
         self._backlogs[stream_id] = backlog
         return False
+
+    def answer(self, stream_id: int, data: bytes) -> bool:
+        """Send headers, data and trailers in one piece; False when that cannot be, and nothing was sent."""
+        if not (self._fast and self.writable and answer_at_once(self._h2, stream_id, data)):
+            return False
+        self._count(len(data))
+        return True
 
     def end(self, stream_id: int, headers: Headers) -> None:
         """Send the last headers of a response: trailers, or the only ones there are."""
@@ -135,7 +145,10 @@ class Outbound:
             self._h2.send_data(stream_id, data)
         except ProtocolError as error:
             raise PeerGone from error
-        self._unflushed += len(data)
+        self._count(len(data))
+
+    def _count(self, size: int) -> None:
+        self._unflushed += size
         if self._unflushed >= FLUSH_BYTES:
             self._unflushed = 0
             self._flush()

@@ -42,8 +42,13 @@ class UnaryExchange(Exchange):
         self._pending: Pending[Answer] | None = None
 
     def start(self) -> None:
-        """Wait for the whole request, a bounded time."""
-        self._set_timer(self.dispatcher.limits.body_seconds)
+        """Wait for the whole request, a bounded time; nearly always it is here already."""
+        self.connection.awaiting.append(self)
+
+    def await_request(self) -> None:
+        """Hear that the request has not come together with its headers."""
+        if not (self.request_ended or self.finished):
+            self._set_timer(self.dispatcher.limits.body_seconds)
 
     def take(self, message: bytes) -> None:
         """Keep the request until the client has said that it is the only one."""
@@ -60,8 +65,10 @@ class UnaryExchange(Exchange):
         elif self.call.remaining() == 0:
             self._too_late()
         elif self.connection.outbound.is_open(self.stream_id):  # else it was reset by the frame behind this one
-            self._watch_deadline()
+            self._cancel_timer()
             self._decode(message)
+            if not self.finished:
+                self._watch_deadline()
 
     def sent(self) -> None:
         """End the call: its answer is on the way."""

@@ -26,9 +26,12 @@ async def test_the_official_client_gets_the_answer_of_the_handler(desk: Any, ser
     assert desk.statuses() == [Status.OK]
 
 
-async def test_bytes_from_a_handler_are_sent_as_they_are(desk: Any, serving: Any, with_grpcio: Any) -> None:
+@pytest.mark.parametrize("fast", [True, False])
+async def test_bytes_from_a_handler_are_sent_as_they_are(
+    desk: Any, serving: Any, with_grpcio: Any, *, fast: bool
+) -> None:
     desk.handlers["Raw"] = lambda request, call: b"already encoded"
-    async with serving(desk) as server:
+    async with serving(desk, limits=Limits(fast_answers=fast)) as server:
         answer = await with_grpcio(server, lambda channel: channel.unary_unary("/t.T/Raw")(b"", timeout=10))
     assert answer == b"already encoded"
 
