@@ -27,11 +27,15 @@ from flytower.connectors.flytekit.adapter import adapt
 from flytower.connectors.registry import ConnectorRegistry
 from flytower.protocol.generated.flyteidl import core
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+from flytower.protocol.status import RpcError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flytower.protocol.generated.flyteidl import admin
+
+
+_types: dict[str, Any] = {}  # by output prefix: the types of the outputs of what runs now on a sync connector
 
 
 def execute_sync(task: Any, inputs: Mapping[str, Any]) -> LiteralMap:
@@ -44,7 +48,11 @@ def execute_sync(task: Any, inputs: Mapping[str, Any]) -> LiteralMap:
     template = _template(task, context)
     prefix = context.file_access.get_random_remote_directory()
     literals = TypeEngine.dict_to_literal_map(context, dict(inputs), task.get_input_types())
-    return _outputs(task, template, _run(task, template, literals, prefix), prefix)
+    _types[prefix] = task.python_interface.outputs
+    try:
+        return _outputs(task, template, _run(task, template, literals, prefix), prefix)
+    finally:
+        del _types[prefix]
 
 
 def execute_async(task: Any, inputs: Mapping[str, Any]) -> LiteralMap:
@@ -86,8 +94,8 @@ def _run(task: Any, template: Any, literals: LiteralMap, prefix: str) -> admin.R
     inputs = core.LiteralMap.parse(literals.to_flyte_idl().SerializeToString())
     try:
         return run_task(message, inputs, prefix, label=task.name, timeout=_seconds(template.metadata.timeout))
-    except LocalTimeout as error:
-        raise FlyteUserException(f"Failed to run the task {task.name}: {error}") from error
+    except (LocalTimeout, RpcError) as error:
+        raise FlyteUserException(f"Failed to run the task {task.name} with error: {error}") from error
 
 
 def _register(task_type: str, version: int) -> None:
@@ -95,7 +103,9 @@ def _register(task_type: str, version: int) -> None:
     try:
         ConnectorRegistry.get_connector(task_type, version)
     except FlyteConnectorNotFound:
-        ConnectorRegistry.register(adapt(FlytekitRegistry.get_connector(task_type, version), None, pickled=True))
+        theirs = FlytekitRegistry.get_connector(task_type, version)
+        adapted = adapt(theirs, None, pickled=True, types=_types.get)
+        ConnectorRegistry.register(adapted)
 
 
 def _outputs(task: Any, template: Any, resource: admin.Resource, prefix: str) -> LiteralMap:

@@ -6,7 +6,7 @@ models, by the same names. Coroutines run on the asyncio loop, plain functions i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 from flytekit.extend.backend import base_connector as flytekit
@@ -21,7 +21,7 @@ from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from flytower.connectors.flytekit.meta import FlytekitMeta
     from flytower.connectors.flytekit.own_loop import OwnLoop
@@ -34,8 +34,20 @@ UNRECOGNIZED = "Unrecognized state: "
 """How flytekit's `convert_to_flyte_phase` says that it does not know a state (flytekit/extend/backend/utils.py)."""
 
 
+OutputTypes: TypeAlias = "Callable[[str], Mapping[str, Any] | None]"
+"""Given an output prefix, the Python types of the outputs of its task, by name."""
+
+
+def no_types(_prefix: str) -> None:
+    """Know no types, as a server."""
+
+
 def adapt(
-    connector: flytekit.AsyncConnectorBase | flytekit.SyncConnectorBase, loop: OwnLoop | None, *, pickled: bool
+    connector: flytekit.AsyncConnectorBase | flytekit.SyncConnectorBase,
+    loop: OwnLoop | None,
+    *,
+    pickled: bool,
+    types: OutputTypes = no_types,
 ) -> AsyncConnectorBase | SyncConnectorBase:
     """Return a connector of ours that does what one of flytekit's does.
 
@@ -43,13 +55,14 @@ def adapt(
         connector: flytekit's.
         loop: The event loop for its coroutines; None for the common one.
         pickled: Whether its metadata may be unpickled, by itself.
+        types: Knows the types of a task's outputs, as flytekit's own local runs of sync tasks do; a server does not.
 
     Raises:
         PickledMetadata: Its metadata is pickled, and nobody has allowed that.
     """
     methods = Methods(connector, loop)
     if isinstance(connector, flytekit.SyncConnectorBase):
-        return FlytekitSyncConnector(connector, methods)
+        return FlytekitSyncConnector(connector, methods, types)
     return FlytekitAsyncConnector(connector, methods, meta_class(connector.metadata_type, allowed=pickled))
 
 
@@ -76,19 +89,21 @@ class Methods:
         flavour = flavour_of(function, Flavour.ASYNCIO)
         if flavour is Flavour.ASYNCIO and self._loop is not None:
             function, flavour = self._loop.on_loop(function), Flavour.TRIO
-        return await Method(self._label(name), function, flavour, flavour, self._limiter)(**arguments)
+        # What a plain function returns may have to be awaited: on asyncio, like everything of flytekit's.
+        declared = Flavour.ASYNCIO if flavour is Flavour.THREAD else flavour
+        return await Method(self._label(name), function, flavour, declared, self._limiter)(**arguments)
 
-    async def resource(self, name: str, answer: Any) -> admin.Resource:
+    async def resource(self, name: str, answer: Any, types: Mapping[str, Any] | None = None) -> admin.Resource:
         """Convert what get or do returned. The type engine may move whole tables: it works in a thread."""
         if not isinstance(answer, flytekit.Resource):
             raise ConnectorContractError(f"{self._label(name)} returned a {type(answer).__name__}, not a Resource")
         if not isinstance(answer.outputs, dict):
             return convert.resource_at_once(answer)
-        flavour = Flavour.THREAD
-        found: admin.Resource = await Method(
-            self._label(name), convert.resource_in_thread, flavour, flavour, self._limiter
-        )(answer)
-        return found
+        convert_it = Method(
+            self._label(name), convert.resource_in_thread, Flavour.THREAD, Flavour.ASYNCIO, self._limiter
+        )
+        converted: admin.Resource = await convert_it(answer, types)
+        return converted
 
     def _label(self, name: str) -> str:
         return f"{name} of {self._connector.name}"
@@ -167,15 +182,17 @@ class FlytekitSyncConnector(SyncConnectorBase):
     Args:
         connector: It.
         methods: Its methods.
+        types: Knows the types of a task's outputs.
     """
 
     policy = POLICY
 
-    def __init__(self, connector: flytekit.SyncConnectorBase, methods: Methods) -> None:
+    def __init__(self, connector: flytekit.SyncConnectorBase, methods: Methods, types: OutputTypes) -> None:
         self.name = connector.name
         category = connector.task_category
         super().__init__(task_type_name=category.name, task_type_version=category.version)
         self._methods = methods
+        self._types = types
 
     async def do(  # type: ignore[override]  # likewise
         self, task_template: TaskTemplate, output_prefix: str, inputs: LiteralMap | None = None, **_: Any
@@ -187,4 +204,4 @@ class FlytekitSyncConnector(SyncConnectorBase):
             inputs=convert.inputs_of(inputs),
             output_prefix=output_prefix,
         )
-        return await self._methods.resource("do", answer)
+        return await self._methods.resource("do", answer, self._types(output_prefix))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flyteidl.admin import agent_pb2
 from flyteidl.core import literals_pb2, tasks_pb2
+from flytekit import FlyteContextManager
+from flytekit.core.type_engine import TypeEngine
 from flytekit.models.literals import LiteralMap
 from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
 
@@ -14,6 +17,8 @@ from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.received import received
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flytower.protocol.generated.flyteidl import core
 
 
@@ -24,7 +29,9 @@ def template_of(template: core.TaskTemplate) -> TaskTemplate:
 
 def inputs_of(inputs: core.LiteralMap | None) -> LiteralMap:
     """Return flytekit's model of the inputs; an empty one for none, since flytekit's server tests for a message."""
-    return LiteralMap.from_flyte_idl(literals_pb2.LiteralMap.FromString(received(inputs) if inputs is not None else b""))
+    return LiteralMap.from_flyte_idl(
+        literals_pb2.LiteralMap.FromString(received(inputs) if inputs is not None else b"")
+    )
 
 
 def metadata_of(metadata: admin.TaskExecutionMetadata | None) -> TaskExecutionMetadata:
@@ -44,8 +51,17 @@ def resource_at_once(answer: Any) -> admin.Resource:
     raise RuntimeError("flytekit's Resource.to_flyte_idl has changed: it waits although there is nothing to convert")
 
 
-def resource_in_thread(answer: Any) -> admin.Resource:
-    """Return the wire's message for a resource with plain values, by way of flytekit's type engine."""
+def resource_in_thread(answer: Any, types: Mapping[str, Any] | None = None) -> admin.Resource:
+    """Return the wire's message for a resource with plain values, by way of flytekit's type engine.
+
+    Args:
+        answer: The resource.
+        types: The Python types of its outputs, where they are known; flytekit otherwise goes by the values.
+    """
+    if types is not None:
+        context = FlyteContextManager.current_context()
+        answer = replace(answer, outputs=TypeEngine.dict_to_literal_map(context, answer.outputs, type_hints=types))
+        return resource_at_once(answer)
     loop = asyncio.SelectorEventLoop()  # by its name, whatever the policy says
     try:
         return admin.Resource.parse(loop.run_until_complete(answer.to_flyte_idl()).SerializeToString())

@@ -107,6 +107,8 @@ class PlainConnector(AsyncConnectorBase):
         note("create", output_prefix)
         if task_template.custom.get("exit"):
             sys.exit(1)
+        if task_template.custom.get("fail"):
+            raise ValueError(task_template.custom["fail"])
         time.sleep(task_template.custom.get("block", 0))
         return JobMeta(job=output_prefix, state=task_template.custom.get("state", "running"))
 

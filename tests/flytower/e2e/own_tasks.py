@@ -4,10 +4,15 @@ import json
 import os
 import sys
 from collections import OrderedDict
+from collections.abc import Callable  # noqa: TC003 - a local annotation, as users import it
 from typing import Any
 
+from flyteidl.core.execution_pb2 import TaskExecution
 from flytekit import workflow
 from flytekit.configuration import ImageConfig, SerializationSettings
+from flytekit.core.base_task import PythonTask
+from flytekit.core.interface import Interface
+from flytekit.extend.backend.base_connector import ConnectorRegistry, Resource, SyncConnectorBase
 from flytekit.extras.webhook import WebhookTask
 from flytekit.sensor.file_sensor import FileSensor
 from flytekit.tools.translator import get_serializable
@@ -30,6 +35,34 @@ class Awaited(AsyncConnectorExecutorMixin, FileSensor):  # type: ignore[misc]  #
     """flytekit's file sensor."""
 
 
+class ListConnector(SyncConnectorBase):  # type: ignore[misc]  # likewise
+    """A connector of flytekit's that returns plain values, whose type is the task's to say."""
+
+    name = "List"
+
+    def __init__(self) -> None:
+        super().__init__(task_type_name="own_list")
+
+    def do(self, inputs: Any, **_: Any) -> Resource:
+        """Count."""
+        length = inputs.literals["n"].scalar.primitive.integer
+        if length < 0:
+            raise ValueError("there is no such list")
+        return Resource(phase=TaskExecution.SUCCEEDED, outputs={"o0": [float(n) for n in range(length)]})
+
+
+ConnectorRegistry.register(ListConnector())
+
+
+class Count(SyncConnectorExecutorMixin, PythonTask):  # type: ignore[misc]  # likewise
+    """Its task."""
+
+    def __init__(self) -> None:
+        super().__init__("own_list", "count", None, interface=Interface(inputs={"n": int}, outputs={"o0": list[float]}))
+
+
+count = Count()
+
 awaited, hook = Awaited("awaited"), Hook("hook", **SENDS)
 
 
@@ -48,5 +81,15 @@ def templates() -> dict[str, str]:
     return {model.id.name: model.to_flyte_idl().SerializeToString().hex() for model in models}
 
 
+def main(what: str, *args: str) -> None:
+    """Do one thing, and print what comes out of it."""
+    does: dict[str, Callable[..., Any]] = {
+        "workflow": lambda path: wait_and_call(path=path),
+        "count": lambda n: count(n=int(n)),
+        "templates": templates,
+    }
+    json.dump(does[what](*args), sys.stdout)
+
+
 if __name__ == "__main__":
-    json.dump(wait_and_call(path=sys.argv[1]) if len(sys.argv) > 1 else templates(), sys.stdout)
+    main(*sys.argv[1:])

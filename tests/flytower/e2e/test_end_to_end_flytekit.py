@@ -78,6 +78,12 @@ def test_plain_functions_run_in_threads_and_are_deleted(served: Deployment) -> N
     assert f"delete {request.output_prefix}" in served.record()
 
 
+def test_what_a_plain_function_raises_is_what_its_caller_reads(served: Deployment) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        served.flyte.create(create_request("fk_plain", {"fail": "the queue is closed"}))
+    assert "ValueError: the queue is closed" in refused.value.details()
+
+
 def test_a_sync_connector_answers_at_once(served: Deployment) -> None:
     (answer,) = served.flyte.execute(sync_messages("fk_instant", x=21))
     assert answer.header.resource.outputs.literals["doubled"].scalar.primitive.integer == 42

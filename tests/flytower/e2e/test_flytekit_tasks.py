@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def start(folder: Path, url: str, *args: str) -> subprocess.Popen[str]:
 
 def test_they_run_locally_on_flytower_when_its_mixin_comes_first(url: str, tmp_path: Path) -> None:
     awaited = tmp_path / "a-file"
-    with start(tmp_path, url, str(awaited)) as process:
+    with start(tmp_path, url, "workflow", str(awaited)) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("awaited: RUNNING")
         awaited.touch()
@@ -73,9 +74,25 @@ def test_they_run_locally_on_flytower_when_its_mixin_comes_first(url: str, tmp_p
     assert "awaited: SUCCEEDED" in err
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "out", "said"),
+    [
+        ("3", 0, "[0.0, 1.0, 2.0]", ""),
+        ("-1", 1, "", "Failed to run the task count with error: .*no such list"),,
+    ],
+)
+def test_plain_values_become_what_the_task_declares(
+    url: str, tmp_path: Path, number: str, code: int, out: str, said: str
+) -> None:
+    with start(tmp_path, url, "count", number) as process:
+        found, err = process.communicate()
+    assert (process.returncode, found) == (code, out), err
+    assert re.search(said, " ".join(err.split()))
+
+
 @pytest.fixture(name="templates", scope="module")
 def _templates(url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    with start(tmp_path_factory.mktemp("templates"), url) as process:
+    with start(tmp_path_factory.mktemp("templates"), url, "templates") as process:
         out, err = process.communicate()
     assert process.returncode == 0, err
     return {name: tasks_pb2.TaskTemplate.FromString(bytes.fromhex(text)) for name, text in json.loads(out).items()}
