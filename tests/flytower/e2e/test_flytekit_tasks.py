@@ -78,7 +78,7 @@ def test_they_run_locally_on_flytower_when_its_mixin_comes_first(url: str, tmp_p
     ("number", "code", "out", "said"),
     [
         ("3", 0, "[0.0, 1.0, 2.0]", ""),
-        ("-1", 1, "", "Failed to run the task count with error: .*no such list"),,
+        ("-1", 1, "", "Failed to run the task count with error: .*no such list"),
     ],
 )
 def test_plain_values_become_what_the_task_declares(
