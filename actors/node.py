@@ -172,9 +172,10 @@ class Node:
         Creates that outlived their call are waited for as well: one that is cut off leaves it to recovery whether
         there is a job, and not every connector has one.
         """
-        with trio.move_on_after(grace):
-            if self._gateway is not None:
-                await self._gateway.drain(grace)
+        end = trio.current_time() + grace
+        if self._gateway is not None:
+            await self._gateway.drain(grace)  # ends by itself: whose call has to be cut is told so
+        with trio.move_on_at(end):
             while any(host.creating for host in self.hosts.values()):  # noqa: ASYNC110 - many may begin and end
                 await trio.sleep(DRAIN_LOOK_SECONDS)
 

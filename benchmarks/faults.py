@@ -109,7 +109,7 @@ def restart_lines(_seed: int, *, small: bool) -> Iterator[Line]:
 
 def drain_lines(_seed: int, *, small: bool) -> Iterator[Line]:
     """SIGTERM in the middle of creates."""
-    found = deploys.drain(2 if small else 100, 100, 1.0)
+    found = deploys.drain(*((2, 100, 1.0) if small else (100, 100, 2.0)))
     figure = (
         f"cut {found.cut}, deletes {found.deletes}, bad exits {found.bad_exits}, "
         f"slowest end {found.slowest:.1f} s after the signal"

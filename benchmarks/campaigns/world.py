@@ -35,6 +35,9 @@ READY = re.compile(rb"flytower ready grpc=(\S+) metrics=(\S+)\n")
 PATIENCE = 120.0
 """Seconds after which a campaign has failed: a hundred times what it needs."""
 
+LOG_LINES = 20
+"""Lines of a server's log that a campaign shows when it fails."""
+
 UNRESOLVED = ("reserved", "creating", "deleting")
 """Stages in which something is still to come."""
 
@@ -102,7 +105,7 @@ class World:
         assert self._server.stdout is not None
         match = READY.search(self._server.stdout.readline())
         if match is None:
-            raise RuntimeError(f"the server did not start; see {self.folder}/log")
+            raise RuntimeError(f"the server did not start:\n{self.log()}")
         took = time.monotonic() - begun
         self.metrics = match[2].decode()
         self.connect(match[1].decode())
@@ -124,7 +127,7 @@ class World:
     def wait_for_death(self) -> None:
         """Wait until the server has died of what was ordered."""
         if self.server.wait(PATIENCE) != -signal.SIGKILL:
-            raise RuntimeError(f"the server ended with {self.server.returncode} instead; see {self.folder}/log")
+            raise RuntimeError(f"the server ended with {self.server.returncode} instead:\n{self.log()}")
         self.kills += 1
 
     def kill(self) -> None:
@@ -136,6 +139,10 @@ class World:
         """Ask the server to stop, and return its exit code."""
         self.server.send_signal(signal.SIGTERM)
         return self.server.wait(PATIENCE)
+
+    def log(self) -> str:
+        """Return the last lines that servers have written: the folder goes with the campaign."""
+        return "\n".join((self.folder / "log").read_text().splitlines()[-LOG_LINES:])
 
     def owned(self) -> int:
         """Return how many tasks the server says that it owns."""

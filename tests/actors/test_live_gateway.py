@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+import pytest
+import trio
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
@@ -16,7 +18,7 @@ from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import TaskTemplate
 from flytower.protocol.status import RpcError, Status
 from flytower.runtime.testing import CancelAtStep, no_leaks
-from tests.actors.external_system import ExternalSystem
+from tests.actors.external_system import ExternalSystem, Weather
 from tests.actors.live.connectors import TokenConnector
 
 if TYPE_CHECKING:
@@ -86,6 +88,30 @@ async def test_a_gateway_that_crashes_comes_back_on_its_port_and_the_tasks_never
     assert len(deployment.system.deeds("create")) == 1
     assert deployment.system.deeds("delete") == []
     assert any("crash" in str(entry["event"]).lower() or "restart" in str(entry["event"]).lower() for entry in logs)
+
+
+async def test_a_drain_ends_what_does_not_end_within_the_grace_and_leaves_it_to_recovery() -> None:
+    deployment = Deployment()
+    deployment.system.weather["create"] = Weather.SILENT
+    with capture_logs():
+        async with (
+            no_leaks(),
+            deployment.node() as node,
+            open_client(*node.address) as client,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(refused, client)
+            while not deployment.system.calls:
+                await wait_all_tasks_blocked(0.01)
+            await node.drain(0.0)
+            assert node.calls_in_flight == 0, "nothing is left for the gateway to wait for once more"
+    assert [row.stage for row in deployment.store.rows()] == ["reserved"]
+
+
+async def refused(client: Client) -> None:
+    """Create a job, and be told that it cannot be awaited."""
+    with pytest.raises(RpcError):
+        await client.create_task(REQUEST)
 
 
 def crash(node: Node) -> None:
