@@ -21,6 +21,7 @@ from flytower.actors.steps import (
     publish,
     rearm,
     record,
+    spare,
     wish,
 )
 from flytower.actors.task import Stage, Task
@@ -205,8 +206,10 @@ def wish_early(task: Task, event: DeleteAsked, _now: float) -> Step:
 
 def superseded_early(task: Task, event: Superseded, _now: float) -> Step:
     """RESERVED or CREATING, and a later attempt is there: nobody waits for this one unless somebody has read it."""
-    if event.read or task.wish:
+    if task.wish:
         return keep(task)
+    if event.read:
+        return spare(task)
     task, effects = record(task._replace(wish=True), SUPERSEDED)
     return _with_wish(task, effects)
 

@@ -8,7 +8,7 @@ from flytower.actors import polling
 from flytower.actors.answers import own_resource, with_note
 from flytower.actors.events import Hibernate, Invoke
 from flytower.actors.failures import FailureKind
-from flytower.actors.steps import SUPERSEDED, Step, finish, keep, publish, record, wake_in, wish
+from flytower.actors.steps import SUPERSEDED, Step, finish, keep, publish, record, spare, wake_in, wish
 from flytower.actors.task import TERMINAL, Stage, Task
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.runtime.entity import CancelCall, Sleep, Wake
@@ -85,7 +85,7 @@ def delete_live(task: Task, event: DeleteAsked, _now: float) -> Step:
 def superseded_live(task: Task, event: Superseded, _now: float) -> Step:
     """A later attempt is there: if nobody ever read this one, its reply was lost, and nobody else will delete it."""
     if event.read:
-        return keep(task)
+        return spare(task)
     task, effects = record(task._replace(stage=Stage.DELETING, calling=False, failures=0, wish=True), SUPERSEDED)
     return task, [CancelCall("get"), Sleep(), *effects]
 

@@ -29,6 +29,9 @@ RESOLUTION = 0.010
 """Seconds. A pause is at least as long: timers are that late anyway, and what rounding leaves of one (1e-14 s) would
 end before the clock has moved, again and again."""
 
+SPARED = "a later attempt was created; whoever has read this one sees to its end"
+"""Why a task leaves its place, for the history."""
+
 JITTER = 0.1
 """Share of every pause that is drawn at random on top of it, so that tasks created together drift apart."""
 
@@ -113,6 +116,14 @@ def confirm_deletes(task: Task) -> Step:
 def forget(task: Task) -> Step:
     """End the actor and take the task out of the ledger: whoever asks for it from now on adopts it anew."""
     return task, [Forget(), End()]
+
+
+def spare(task: Task) -> Step:
+    """Leave a replaced attempt to whoever has read it, for good.
+
+    Outside of its place no later attempt replaces it, nor does a server that begins anew and cannot know who read what.
+    """
+    return record(task._replace(place=""), SPARED) if task.place else keep(task)
 
 
 def is_over(task: Task) -> bool:

@@ -97,10 +97,12 @@ def test_an_attempt_that_a_later_one_replaces_is_deleted_unless_somebody_has_rea
     read: bool,  # noqa: FBT001 - a table
     wished: bool,  # noqa: FBT001 - a table
 ) -> None:
-    life = Life(a_task(stage)).send(Superseded(read))
+    life = Life(a_task(stage, place="p")).send(Superseded(read))
     assert life.stage is stage
     assert life.task.wish is wished
-    assert (life.recorded is not None and life.recorded.wish) is wished
+    assert life.recorded is not None
+    assert life.recorded.wish is wished
+    assert life.recorded.place == ("p" if wished else "")
 
 
 def test_being_replaced_twice_is_written_down_once() -> None:

@@ -107,6 +107,19 @@ async def test_a_create_that_a_stop_cut_off_is_resolved_by_the_next_node(
     assert len(system.deeds("create")) == 1
 
 
+async def test_an_attempt_that_was_read_before_it_was_replaced_is_left_alone_by_the_next_node_too(
+    autojump_clock: MockClock, system: ExternalSystem
+) -> None:
+    store = FlakyStore()
+    async with running(NeitherConnector(system), store=store) as client:
+        await client.get("neither", await client.create("neither", "s3://bucket/run/node/0"))
+        await client.create("neither", "s3://bucket/run/node/1")
+        await client.create("neither", "s3://bucket/run/node/2")
+    async with running(NeitherConnector(system), store=store) as client:
+        await trio.sleep(60)
+    assert [job.name for job in system.living()] == ["job-0", "job-2"]
+
+
 async def test_a_create_that_a_stop_cut_off_is_never_repeated_where_nobody_can_know(
     autojump_clock: MockClock, system: ExternalSystem
 ) -> None:
