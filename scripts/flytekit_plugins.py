@@ -1,8 +1,8 @@
 """Install flytekit's connector plugins, one after the other, and say which of them are served.
 
-`python scripts/flytekit_plugins.py [FOLDER]` prints a table for docs/flytekit.md. Each plugin is installed into a
-folder of its own, so that nothing here is touched, and loaded in a process of its own, as `flytower serve --flytekit`
-does. What a folder holds already is not installed again.
+`python scripts/flytekit_plugins.py [FOLDER [PLUGIN ...]]` prints a table for docs/flytekit.md. Each plugin is installed
+into a folder of its own, so that nothing here is touched, loaded in a process of its own as by `flytower serve
+--flytekit`, and driven where something can stand for its system. What a folder holds is not installed again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from flytekit_drives import drive
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 PLUGINS = {
     "flytekitplugins-airflow": ["flytekitplugins.airflow"],
@@ -41,15 +46,25 @@ import json, sys, warnings
 warnings.simplefilter("ignore")
 from flytower.connectors import flytekit
 from flytower.connectors.registry import Registry
-before = Registry()
-loaded = flytekit.load(sys.argv[1:], registry=before)
-agents = {a.name: [c.name for c in a.supported_task_categories] for a in before.list_connectors()}
-print("RESULT" + json.dumps({"agents": agents, "failures": [[f.name, f.reason] for f in loaded.failures]}))
+from flytekit.extend.backend.base_connector import ConnectorRegistry
+registry = Registry()
+flytekit.load(sys.argv[1:], registry=registry)
+served = {c.name for a in registry.list_connectors() for c in a.supported_task_categories}
+everything = {c.name for c in ConnectorRegistry._REGISTRY}
+loaded = flytekit.load(sys.argv[1:], pickled_metadata=everything, registry=Registry())
+print("RESULT" + json.dumps({
+    "served": sorted(served),
+    "pickled": sorted(everything - served),
+    "failures": [[f.name, f.reason] for f in loaded.failures],
+}))
 """
+
+MOTO = "moto[server]"
+"""What stands for AWS."""
 
 UNKNOWN = "?"
 
-BUILT_IN = {"Sensor", "Webhook Connector"}
+BUILT_IN = {"sensor", "webhook"}
 
 
 def install(plugin: str, folder: Path) -> str:
@@ -71,7 +86,7 @@ def load(modules: list[str], folder: Path) -> dict[str, Any]:
             result: dict[str, Any] = json.loads(line.removeprefix("RESULT"))
             return result
     reason = (said.strip().splitlines() or [f"it ended with code {code}"])[-1][:200]
-    return {"agents": {}, "failures": [["flytekit", reason]]}
+    return {"served": [], "pickled": [], "failures": [["flytekit", reason]]}
 
 
 def run(command: list[str], seconds: float, **variables: str) -> tuple[int, str, str]:
@@ -86,33 +101,43 @@ def run(command: list[str], seconds: float, **variables: str) -> tuple[int, str,
 
 def version_of(plugin: str, folder: Path) -> str:
     """Return the version that a folder holds of a distribution."""
-    stem = plugin.replace("-", "_")
+    stem = plugin.partition("[")[0].replace("-", "_")
     found = [path.name for path in folder.glob(f"{stem}-*.dist-info")]
     return found[0].removeprefix(f"{stem}-").removesuffix(".dist-info") if found else UNKNOWN
 
 
-def row(plugin: str, modules: list[str], place: Path) -> tuple[str, ...]:
+def row(plugin: str, modules: list[str], place: Path, moto: Path) -> tuple[str, ...]:
     """Return what the table says of a plugin."""
     problem = install(plugin, place)
     if problem:
-        return plugin, "", "", "", f"cannot be installed: {problem}"
+        return plugin, "", "", f"cannot be installed: {problem}"
     result = load(modules, place)
-    served = [name for agent, types in result["agents"].items() if agent not in BUILT_IN for name in types]
-    failures = "; ".join(f"{what}: {why}" for what, why in result["failures"])
-    versions = version_of(plugin, place), version_of("flytekit", place)
-    return plugin, *versions, ", ".join(served), failures[:300]
+    served = [f"`{name}`" for name in result["served"] if name not in BUILT_IN]
+    served += [f"`{name}` (pickled metadata)" for name in result["pickled"] if name not in served]
+    reasons = [f"{what}: {why}" for what, why in result["failures"]]
+    came = (
+        drive(plugin, place, result["pickled"], moto)
+        if served
+        else "; ".join(reasons)[:300] or "it brings no connector"
+    )
+    return plugin, version_of(plugin, place), ", ".join(served), came
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, wanted: Collection[str] = ()) -> None:
     """Print the table."""
-    print("| plugin | version | flytekit | served task types | not served, and why |\n|---|---|---|---|---|")
+    moto = folder / MOTO
+    problem = install(MOTO, moto)
+    if problem:
+        print(f"{MOTO} cannot be installed: {problem}", file=sys.stderr)
+    print("| plugin | version | registered and listed | driven |\n|---|---|---|---|")
     for plugin, modules in PLUGINS.items():
-        print(f"| {' | '.join(row(plugin, modules, folder / plugin))} |", flush=True)
+        if not wanted or plugin in wanted:
+            print(f"| {' | '.join(row(plugin, modules, folder / plugin, moto))} |", flush=True)
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), sys.argv[2:])
     else:
         with tempfile.TemporaryDirectory(prefix="flytower-plugins-") as made:
             main(Path(made))

@@ -15,6 +15,7 @@ from flyteidl.admin.agent_pb2 import GetTaskLogsResponse, GetTaskLogsResponseBod
 from flyteidl.core.execution_pb2 import TaskExecution, TaskLog
 from flyteidl.core.metrics_pb2 import ExecutionMetricResult
 from flytekit import FlyteContextManager
+from flytekit.core.type_engine import TypeEngine
 from flytekit.extend.backend.base_connector import (
     AsyncConnectorBase,
     ConnectorRegistry,
@@ -65,6 +66,9 @@ class CoroutineConnector(AsyncConnectorBase):
             note("still here", exiting.done())
         await asyncio.sleep(custom.get("sleep", 0))
         time.sleep(custom.get("block", 0))  # noqa: ASYNC251 - what some plugins really do
+        if custom.get("engine"):
+            context = FlyteContextManager.current_context()
+            note("engine", TypeEngine.literal_map_to_kwargs(context, inputs, {"x": int}))  # as OpenAI's plugin does
         value = inputs.literals["x"].scalar.primitive.integer if inputs and "x" in inputs.literals else 0
         note("created", output_prefix)
         return JobMeta(job=output_prefix, state=custom.get("state", "succeeded"), inputs={"x": value})

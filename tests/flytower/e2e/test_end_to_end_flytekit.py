@@ -78,6 +78,14 @@ def test_plain_functions_run_in_threads_and_are_deleted(served: Deployment) -> N
     assert f"delete {request.output_prefix}" in served.record()
 
 
+@pytest.mark.parametrize("task_type", ["fk_coroutine", "fk_blocking"])
+def test_a_coroutine_can_call_flytekit_s_type_engine(served: Deployment, task_type: str) -> None:
+    request = create_request(task_type, {"engine": True})
+    request.inputs.CopyFrom(literals(x=33 if task_type == "fk_coroutine" else 34))
+    served.flyte.until(task_type, served.flyte.create(request))
+    assert f"engine {{'x': {request.inputs.literals['x'].scalar.primitive.integer}}}" in served.record()
+
+
 def test_what_a_plain_function_raises_is_what_its_caller_reads(served: Deployment) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         served.flyte.create(create_request("fk_plain", {"fail": "the queue is closed"}))
