@@ -117,7 +117,8 @@ class PlainConnector(AsyncConnectorBase):
         return JobMeta(job=output_prefix, state=task_template.custom.get("state", "running"))
 
     def get(self, resource_meta: JobMeta, **kwargs: Any) -> Resource:
-        return Resource(phase=convert_to_flyte_phase(resource_meta.state), outputs={"n": 1})
+        literal = TypeEngine.to_literal(FlyteContextManager.current_context(), 1, int, TypeEngine.to_literal_type(int))
+        return Resource(phase=convert_to_flyte_phase(resource_meta.state), outputs=LiteralMap({"n": literal}))
 
     def delete(self, resource_meta: JobMeta, **kwargs: Any) -> None:
         note("delete", resource_meta.job)

@@ -5,6 +5,8 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable  # noqa: TC003 - a local annotation, as users import it
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from flyteidl.core.execution_pb2 import TaskExecution
@@ -12,7 +14,13 @@ from flytekit import workflow
 from flytekit.configuration import ImageConfig, SerializationSettings
 from flytekit.core.base_task import PythonTask
 from flytekit.core.interface import Interface
-from flytekit.extend.backend.base_connector import ConnectorRegistry, Resource, SyncConnectorBase
+from flytekit.extend.backend.base_connector import (
+    AsyncConnectorBase,
+    ConnectorRegistry,
+    Resource,
+    ResourceMeta,
+    SyncConnectorBase,
+)
 from flytekit.extras.webhook import WebhookTask
 from flytekit.sensor.file_sensor import FileSensor
 from flytekit.tools.translator import get_serializable
@@ -61,6 +69,59 @@ class Count(SyncConnectorExecutorMixin, PythonTask):  # type: ignore[misc]  # li
         super().__init__("own_list", "count", None, interface=Interface(inputs={"n": int}, outputs={"o0": list[float]}))
 
 
+JOB = Path("job").resolve()
+
+
+@dataclass
+class ForEverMeta(ResourceMeta):  # type: ignore[misc]  # likewise
+    """What names a job."""
+
+    job: str
+
+
+class ForEverConnector(AsyncConnectorBase):  # type: ignore[misc]  # likewise
+    """A connector of flytekit's whose jobs go on until they are deleted, by a coroutine."""
+
+    name = "For ever"
+
+    def __init__(self, task_type: str = "own_for_ever") -> None:
+        super().__init__(task_type_name=task_type, metadata_type=ForEverMeta)
+
+    async def create(self, **_: Any) -> ForEverMeta:
+        """Begin."""
+        JOB.touch()
+        return ForEverMeta(job="job")
+
+    async def get(self, resource_meta: ForEverMeta, **_: Any) -> Resource:
+        """Say that it runs."""
+        return Resource(phase=TaskExecution.RUNNING, message=f"{resource_meta.job} runs")
+
+    async def delete(self, resource_meta: ForEverMeta, **_: Any) -> None:
+        """End."""
+        JOB.unlink()
+
+
+class PlainForEverConnector(ForEverConnector):
+    """The same, deleted by a plain function."""
+
+    name = "Plain for ever"
+
+    def delete(self, resource_meta: ForEverMeta, **_: Any) -> None:  # type: ignore[override]  # as users may write it
+        """End."""
+        JOB.unlink()
+
+
+ConnectorRegistry.register(ForEverConnector())
+ConnectorRegistry.register(PlainForEverConnector("own_plain_for_ever"))
+
+
+class ForEver(AsyncConnectorExecutorMixin, PythonTask):  # type: ignore[misc]  # likewise
+    """Their tasks."""
+
+    def __init__(self, task_type: str) -> None:
+        super().__init__(task_type, task_type, None, interface=Interface(inputs={}, outputs={}))
+
+
 count = Count()
 
 awaited, hook = Awaited("awaited"), Hook("hook", **SENDS)
@@ -86,6 +147,7 @@ def main(what: str, *args: str) -> None:
     does: dict[str, Callable[..., Any]] = {
         "workflow": lambda path: wait_and_call(path=path),
         "count": lambda n: count(n=int(n)),
+        "run": lambda task_type: ForEver(task_type)(),
         "templates": templates,
     }
     json.dump(does[what](*args), sys.stdout)

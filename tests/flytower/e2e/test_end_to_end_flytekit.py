@@ -69,6 +69,11 @@ def test_a_connector_is_given_flytekit_s_own_models_and_its_answer_is_converted_
     assert f"create {request.output_prefix} flytekit.models.task LiteralMap []" in served.record()
 
 
+def test_outputs_that_are_literals_already_stay_what_they_are(served: Deployment) -> None:
+    resource = served.flyte.until("fk_plain", served.flyte.create(create_request("fk_plain", {"state": "succeeded"})))
+    assert resource.outputs.literals["n"].scalar.primitive.integer == 1
+
+
 def test_plain_functions_run_in_threads_and_are_deleted(served: Deployment) -> None:
     request = create_request("fk_plain")
     meta = served.flyte.create(request)
@@ -147,6 +152,13 @@ def test_agents_are_listed_while_a_coroutine_blocks_on_a_loop_of_its_own(served:
         served.flyte.metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=30)
     assert f"created {request.output_prefix}" not in served.record(), "they were answered while it blocked"
     assert creating.result().resource_meta
+
+
+def test_the_log_and_a_metric_name_the_connector_that_needs_a_loop_of_its_own(served: Deployment) -> None:
+    served.flyte.create(create_request("fk_coroutine", {"block": 1.0}))
+    until(lambda: "the event loop is blocked" in served.server.log())
+    (said, *_) = [line for line in served.server.log().splitlines() if "the event loop is blocked" in line]
+    assert json.loads(said)["culprit"] == "create of Coroutine Connector"
 
 
 def test_a_create_that_outlives_its_caller_is_given_to_the_retry(served: Deployment) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -88,6 +89,17 @@ def test_plain_values_become_what_the_task_declares(
         found, err = process.communicate()
     assert (process.returncode, found) == (code, out), err
     assert re.search(said, " ".join(err.split()))
+
+
+@pytest.mark.parametrize("task_type", ["own_for_ever", "own_plain_for_ever"])
+def test_ctrl_c_deletes_the_job_of_a_flytekit_connector(url: str, tmp_path: Path, task_type: str) -> None:
+    with start(tmp_path, url, "run", task_type) as process:
+        assert process.stderr is not None
+        assert "job runs" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode != 0
+    assert not (tmp_path / "job").exists()
 
 
 @pytest.fixture(name="templates", scope="module")
