@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from betterproto2 import encode_varint
 
+from flytower.protocol.encode import encoded
 from flytower.protocol.generated.flyteidl.admin import Resource
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ def own_resource(phase: Phase, message: str) -> bytes:
 
     Outputs stay unset: set but empty ones would be taken for the task's real outputs.
     """
-    return bytes(Resource(phase=phase, message=message))
+    return encoded(Resource(phase=phase, message=message))
 
 
 def with_note(resource: bytes, note: str) -> bytes:
     """Return an encoded Resource with a note after its message."""
     message = Resource.parse(resource)
     message.message = f"{message.message} ({note})" if message.message else note
-    return bytes(message)
+    return encoded(message)
 
 
 def response(resource: bytes) -> bytes:

@@ -169,7 +169,7 @@ class AsyncConnectorService:
     def _identify(self, category: TaskCategory, request: admin.CreateTaskRequest) -> Identity:
         metadata = request.task_execution_metadata
         execution = metadata.task_execution_id if metadata is not None else None
-        identity = identify(category, request.output_prefix, bytes(execution) if execution is not None else b"")
+        identity = identify(category, request.output_prefix, received(execution) if execution is not None else b"")
         return identity or Identity(f"anonymous:{self._new_id()}", "", 0)
 
     def _find_or_reserve(

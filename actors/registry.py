@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from flytower.protocol.encode import encoded
 from flytower.protocol.generated.flyteidl.admin import GetAgentResponse, ListAgentsResponse
 from flytower.protocol.status import RpcError, Status
 from flytower.runtime.errors import Refusal
@@ -122,5 +123,5 @@ def routes_of(registry: Registry) -> Routes:
     return Routes(
         connectors={connector.category: connector for connector in registry.list_bound()},
         agents={agent.name: bytes(GetAgentResponse(agent=agent)) for agent in agents},
-        listing=bytes(ListAgentsResponse(agents=agents)),
+        listing=encoded(ListAgentsResponse(agents=agents)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flytower.actors.answers import response
+from flytower.protocol.encode import encoded
 from flytower.protocol.generated.flyteidl.admin import CreateTaskResponse
 from flytower.protocol.status import RpcError, Status
 from flytower.runtime.host_errors import EntityGone, HostError
@@ -16,7 +17,7 @@ class CreateReply(Promise[bytes]):
 
     def result(self) -> bytes:
         """Return the encoded CreateTaskResponse."""
-        return bytes(CreateTaskResponse(resource_meta=_given(self)))
+        return encoded(CreateTaskResponse(resource_meta=_given(self)))
 
 
 class ReadReply(Promise[bytes]):

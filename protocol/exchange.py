@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 from h2.errors import ErrorCodes
 
+from flytower.protocol.encode import encoded
 from flytower.protocol.headers import TRAILERS_OK, refusal, trailers
 from flytower.protocol.messages import MessageReader, framed
 from flytower.protocol.outbound import PeerGone
@@ -132,7 +133,7 @@ class Exchange(ABC):
         self.stop(RpcError(Status.DEADLINE_EXCEEDED, f"The request did not arrive within {seconds:g} s."))
 
     def _encoded(self, answer: Answer) -> bytes:
-        message = answer if type(answer) is bytes else bytes(answer)
+        message = answer if isinstance(answer, bytes) else encoded(answer)
         limit = self.dispatcher.limits.max_response_bytes
         if len(message) > limit:
             text = f"The response message has {len(message)} bytes; at most {limit} are sent."

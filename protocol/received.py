@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flytower.protocol.encode import encoded
+
 if TYPE_CHECKING:
     from betterproto2 import Message
 
@@ -23,4 +25,4 @@ def note(message: Message, data: bytes) -> None:
 def received(message: Message) -> bytes:
     """Return the encoding of a message that nobody has changed since it was read, or made."""
     data: bytes | None = message.__dict__.get(_NAME)
-    return bytes(message) if data is None else data
+    return encoded(message) if data is None else data

@@ -135,7 +135,9 @@ def test_a_connection_that_has_said_goodbye_is_left_to_h2() -> None:
     assert refused(pair, stream_id)
 
 
-@pytest.mark.parametrize("name", ["_data_to_send", "outbound_flow_control_window", "encoder", "max_outbound_frame_size"])
+@pytest.mark.parametrize(
+    "name", ["_data_to_send", "outbound_flow_control_window", "encoder", "max_outbound_frame_size"]
+)
 def test_what_is_used_of_h2_is_still_there(name: str) -> None:
     assert hasattr(Pair().server, name)
     assert Pair().server.encoder.table_size_changes == []
