@@ -1,6 +1,7 @@
 """Drive connectors of flytekit's plugins through a Flytower server, against what stands for their external systems.
 
-AWS is moto's server, OpenAI a local HTTP server. `flytekit_plugins.py` puts what came of it into its table.
+AWS is moto's server, OpenAI and Databricks are local HTTP servers. `flytekit_plugins.py` puts what came of it into its
+table.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -90,6 +92,7 @@ def _template(task_type: str, custom: dict[str, Any]) -> Any:
     request = agent_pb2.CreateTaskRequest()
     request.template.type = task_type
     request.template.id.name = "drive"
+    request.template.container.image = "image"
     request.template.custom.update(custom)
     return request.template
 
@@ -126,14 +129,12 @@ def moto(folder: Path) -> Iterator[dict[str, str]]:
             server.terminate()
 
 
-class Completions(BaseHTTPRequestHandler):
-    """OpenAI's API, as far as one chat goes."""
+class Api(BaseHTTPRequestHandler):
+    """Answers in JSON."""
 
-    def do_POST(self) -> None:
-        """Answer any chat."""
-        self.rfile.read(int(self.headers["Content-Length"]))
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}
-        body = {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+    def answer(self, body: dict[str, Any]) -> None:
+        """Answer."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
@@ -143,16 +144,64 @@ class Completions(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Completions(Api):
+    """OpenAI's API, as far as one chat goes."""
+
+    def do_POST(self) -> None:
+        """Answer any chat."""
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}
+        self.answer({"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]})
+
+
+class Runs(Api):
+    """Databricks' API, as far as its connector goes: submit, get, cancel. A run ends at the third look."""
+
+    looks = 0
+
+    def do_POST(self) -> None:
+        """Submit or cancel."""
+        self.answer({"run_id": 1} if self.path.endswith("/submit") else {})
+
+    def do_GET(self) -> None:
+        """Say how the run is."""
+        Runs.looks += 1
+        done = {"life_cycle_state": "TERMINATED", "result_state": "SUCCESS", "state_message": "done"}
+        self.answer({"job_id": 1, "state": done if Runs.looks > 2 else {"life_cycle_state": "RUNNING"}})  # noqa: PLR2004
+
+
+@contextmanager
+def databricks(_: Path) -> Iterator[dict[str, str]]:
+    """Run a server that speaks Databricks' API, with TLS, since its connector speaks nothing else."""
+    with tempfile.TemporaryDirectory() as folder, _serving(Runs) as server:
+        certificate, key = f"{folder}/certificate", f"{folder}/key"
+        made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
+        names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
+        subprocess.run(["openssl", *made, *names], check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        token = {"FLYTE_DATABRICKS_ACCESS_TOKEN": "x", "_FSEC_FLYTE_DATABRICKS_ACCESS_TOKEN": "x"}
+        yield {"SSL_CERT_FILE": certificate, "FLYTE_DATABRICKS_INSTANCE": f"localhost:{server.server_port}", **token}
+
+
+@contextmanager
+def _serving(api: type[Api]) -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), api) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @contextmanager
 def openai(_: Path) -> Iterator[dict[str, str]]:
     """Run a server that speaks OpenAI's chat API."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Completions) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with _serving(Completions) as server:
         key = {"FLYTE_OPENAI_API_KEY": "x", "_FSEC_FLYTE_OPENAI_API_KEY": "x", "OPENAI_API_KEY": "x"}
         yield {"OPENAI_BASE_URL": f"http://127.0.0.1:{server.server_port}/v1", **key}
-        server.shutdown()
-        thread.join()
 
 
 def emr_serverless(flyte: Flyte, environment: dict[str, str]) -> list[str]:
@@ -189,9 +238,17 @@ def chat(flyte: Flyte, _: dict[str, str]) -> list[str]:
     return [flyte.do("chatgpt", custom, message="hello")]
 
 
+def spark(flyte: Flyte, environment: dict[str, str]) -> list[str]:
+    """Submit a run to a cluster that exists."""
+    conf = {"existing_cluster_id": "c", "run_name": "drive"}
+    custom = {"databricksConf": conf, "databricksInstance": environment["FLYTE_DATABRICKS_INSTANCE"]}
+    return [flyte.run("databricks", custom)]
+
+
 DRIVES = {
     "flytekitplugins-awsemrserverless": Drive("moto's server", moto, emr_serverless),
     "flytekitplugins-awssagemaker": Drive("moto's server", moto, sagemaker),
+    "flytekitplugins-spark": Drive("a local server with Databricks' three endpoints", databricks, spark),
     "flytekitplugins-openai": Drive("a local server with OpenAI's chat API", openai, chat),
 }
 
