@@ -47,15 +47,24 @@ def check_wal(database: str) -> None:
         LedgerError: Transactions behind the damage would be forgotten.
     """
     path = Path(database + "-wal")
-    if not path.exists():
-        return
-    damaged = damaged_frame(path.read_bytes())
+    content = _content(path)
+    damaged = damaged_frame(content)
+    while damaged is not None and (again := _content(path)) != content:
+        content, damaged = again, damaged_frame(again)  # its server writes it meanwhile, and it was read in between
     if damaged is not None:
         where = f"frame {damaged}" if damaged else "its header"
         raise LedgerError(
             f"The ledger's log {path} is damaged in {where}, and transactions behind it would be lost. "
             f"Restore database and log from a backup, or move both away; jobs they knew must then be looked after."
         )
+
+
+def _content(path: Path) -> bytes:
+    """Return what is in a log; nothing when there is none, or its server takes it away at this moment."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def damaged_frame(content: bytes) -> int | None:
