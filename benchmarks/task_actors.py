@@ -259,11 +259,12 @@ def main() -> None:
         "actors / it",
     )
     print_table("Polls", header, rows)
-    lived = [(f"{count:,} tasks", *figures("lives", str(count))) for count in LIVES]
+    lived = [figures("lives", str(count)) for count in LIVES]
     print_table(
-        f"Create, {POLLS} polls, the end, a read", ("", "CPU us a task", "seconds in all", "CPU / of 1,000"),
-        [(*row, row[1] / lived[0][1]) for row in lived],
-    )  # fmt: skip
+        f"Create, {POLLS} polls, the end, a read",
+        ("", "CPU us a task", "seconds in all", "CPU / of the first"),
+        [(f"{count:,} tasks", cpu, wall, cpu / lived[0][0]) for count, (cpu, wall) in zip(LIVES, lived, strict=True)],
+    )
 
 
 if __name__ == "__main__":

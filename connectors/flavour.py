@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -87,14 +88,16 @@ class Method:
         return replace(self, function=function, flavour=flavour)
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.flavour is Flavour.TRIO:
+            result = self.function(*args, **kwargs)
+            # an asynchronous generator is given as it is: nothing of it runs yet
+            return result if isinstance(result, AsyncGenerator) else await result
         if inspect.isasyncgenfunction(self.function):
-            return self.function(*args, **kwargs)  # nothing of a generator runs yet
-        if self.flavour is Flavour.THREAD:
-            result = await self._run_in_thread(args, kwargs)
-            return await self._await(result) if inspect.isawaitable(result) else result
+            return self.function(*args, **kwargs)
         if self.flavour is Flavour.ASYNCIO:
             return await self._run_on_asyncio(lambda: self.function(*args, **kwargs))
-        return await self.function(*args, **kwargs)
+        result = await self._run_in_thread(args, kwargs)
+        return await self._await(result) if inspect.isawaitable(result) else result
 
     async def _run_in_thread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         def boxed() -> list[Any]:

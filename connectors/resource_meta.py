@@ -107,10 +107,10 @@ def _load_untrusted(name: str, data: bytes) -> dict[str, Any]:
     if len(data) > RESOURCE_META_LIMIT:
         raise ResourceMetaError(f"resource_meta has {len(data)} bytes; a {name} has {RESOURCE_META_LIMIT} at most")
     try:
-        value = json.loads(
-            bytes(data).decode(), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
-        )
-        json.dumps(value, ensure_ascii=False).encode()  # finds lone surrogates, which nothing could send on
+        text = bytes(data).decode()
+        value = _STRICT.decode(text)
+        if "\\" in text:  # only an escape can bring in a lone surrogate, which nothing could send on
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ResourceMetaError(f"resource_meta is no {name}: it is not JSON as it should be ({error})") from error
     if not isinstance(value, dict):
@@ -134,3 +134,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key is there twice")
     return found
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)

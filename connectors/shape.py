@@ -30,16 +30,14 @@ def build_fields_untrusted(cls: type[Any], given: dict[str, Any], path: str, fau
         path: What stands before a field's name in a fault, "" or "outer.".
         faults: Where the faults go; the result is of use only when there are none.
     """
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
-    unknown = [name for name in given if name not in fields]
-    missing = [name for name, field in fields.items() if name not in given and _is_required(field)]
-    if unknown:
-        faults.append("unknown fields: " + _listed(path, unknown))
-    if missing:
-        faults.append("missing fields: " + _listed(path, missing))
+    fields, required = _fields_of(cls)  # type: ignore[arg-type]  # mypy takes a class's metaclass for unhashable
+    if unknown := given.keys() - fields:
+        faults.append("unknown fields: " + _listed(path, list(unknown)))
+    if missing := required - given.keys():
+        faults.append("missing fields: " + _listed(path, list(missing)))
     hints = hints_of(cls)  # type: ignore[arg-type]  # mypy takes a class's metaclass for unhashable
     values: dict[str, Any] = {}
-    for name in fields.keys() & given.keys():
+    for name in fields & given.keys():
         try:
             values[name] = _build(hints[name], given[name], f"{path}{name}.")
         except Mismatch as mismatch:
@@ -49,6 +47,13 @@ def build_fields_untrusted(cls: type[Any], given: dict[str, Any], path: str, fau
 
 CACHED_CLASSES = 256
 """Classes whose resolved annotations are kept: every poll decodes one, and a server knows a few dozen of them."""
+
+
+@functools.lru_cache(maxsize=CACHED_CLASSES)
+def _fields_of(cls: type[Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of a dataclass's arguments, and of those that have no default."""
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    return frozenset(each.name for each in fields), frozenset(each.name for each in fields if _is_required(each))
 
 
 @functools.lru_cache(maxsize=CACHED_CLASSES)

@@ -1,7 +1,7 @@
 """From a message to its bytes: the same bytes as betterproto2's own `bytes(message)`, in a fifth of the time.
 
-betterproto2 makes the default of every field anew, under a change of Python's warning filters, each time that it encodes
-a message. Here what a field needs is worked out once for each type.
+betterproto2 makes the default of every field anew, under a change of Python's warning filters, for each message that it
+encodes. Here what a field needs is worked out once for each type.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def encoded(message: Message) -> bytes:
     """Return a message's encoding.
 
     Raises:
-        Exception: A field holds what its type does not allow; which one, the message tells. Whoever made it is at fault.
+        Exception: A field holds what its type does not allow. Whoever made it is at fault.
     """
     out = bytearray()
     for name, default, put in _fields_of(type(message)):
@@ -49,7 +49,7 @@ def varint(number: int) -> bytes:
         return _VARINTS[number]
     number &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
-    while number > 0x7F:
+    while number >= _SMALL:
         out.append(0x80 | number & 0x7F)
         number >>= 7
     out.append(number)

@@ -1,7 +1,7 @@
 """A whole answer in one piece: headers, message and trailers as three ready frames, behind h2's back.
 
-h2 builds, checks and packs each frame by itself, which is half of what a read costs. Here the header blocks are constants,
-written in a way that leaves HPACK's tables alone (RFC 7541 6.1 and 6.2.2), so h2 can go on with its own at any time. What
+h2 builds, checks and packs each frame by itself, which is a third of what a read costs. Here the header blocks are
+constants, written in a way that leaves HPACK's tables alone (RFC 7541 6.1 and 6.2.2), so h2 can go on at any time. What
 is not the ordinary case (no room in a window, a table that is to be resized) is left to h2.
 
 `tests/protocol/test_fast_answers.py` fails when what this relies on moves; the limit `fast_answers` switches it off.

@@ -80,7 +80,7 @@ class Limits:
     """Such frames earned by each call: grpc-go measures its bandwidth with a PING for nearly every answer."""
 
     fast_answers: bool = True
-    """Whether answers are written in one piece, past h2, which halves the cost of a read. Off: h2 writes each frame."""
+    """Whether answers are written in one piece, past h2, for a third less CPU. Off: h2 writes each frame."""
 
     def __post_init__(self) -> None:
         for name in (each.name for each in fields(self)):

@@ -67,7 +67,7 @@ class Timers:
         """Have `action()` called at an instant of trio's clock."""
         timer = Timer(when, next(self._ranks), action, self)
         heapq.heappush(self._heap, timer)
-        if when < self._sleep.deadline:  # asked first: to set it costs more than the rest
+        if when < self._sleep.deadline:  # noqa: PLR1730 - asked first: to set it costs more than the rest
             self._sleep.deadline = when
         return timer
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h2.events
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -16,13 +15,16 @@ from flytower.protocol.fast_answers import answer_at_once
 from flytower.protocol.headers import RESPONSE_HEADERS, TRAILERS_OK
 from flytower.protocol.http2 import H2_CONFIG
 
+if TYPE_CHECKING:
+    import h2.events
+
 REQUEST = [(":method", "POST"), (":scheme", "http"), (":path", "/x"), (":authority", "a"), ("te", "trailers")]
 
 
 class Pair:
     """A client and a server, whose bytes reach each other when told."""
 
-    def __init__(self, settings: dict[SettingCodes, int] | None = None) -> None:
+    def __init__(self, settings: dict[SettingCodes | int, int] | None = None) -> None:
         self.client = H2Connection(H2Configuration(client_side=True, header_encoding="ascii"))
         self.server = H2Connection(H2_CONFIG)
         self.client.initiate_connection()
@@ -55,10 +57,11 @@ class Pair:
 
     def seen(self, stream_id: int) -> list[Any]:
         """What the client and both state machines make of a response."""
-        seen: list[Any] = []
-        for event in self.exchange():
-            if getattr(event, "stream_id", None) == stream_id:
-                seen.append((type(event), getattr(event, "headers", None), getattr(event, "data", None)))
+        seen: list[Any] = [
+            (type(event), getattr(event, "headers", None), getattr(event, "data", None))
+            for event in self.exchange()
+            if getattr(event, "stream_id", None) == stream_id
+        ]
         stream = self.server._get_stream_by_id(stream_id) if stream_id in self.server.streams else None
         machine = stream.state_machine if stream is not None else None
         seen.append(machine and (machine.state, machine.headers_sent, machine.trailers_sent, machine.stream_closed_by))

@@ -17,7 +17,7 @@ from flytower.protocol.status import Status
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits) if field.type != "bool"])
 def test_a_limit_that_is_not_positive_is_refused_by_its_name(name: Any) -> None:
     with pytest.raises(ValueError, match=f"The limit {name} must be positive, not 0"):
-        Limits(**{name: 0})
+        Limits(**{name: 0})  # type: ignore[arg-type]
 
 
 def test_a_message_limit_that_no_window_can_hold_is_refused() -> None:
