@@ -13,6 +13,7 @@ import grpc
 import pytest
 from flyteidl.admin import agent_pb2
 
+from flytower import Policy
 from tests.flytower.e2e.client import Phase, create_request, literals, sync_messages
 from tests.flytower.e2e.conftest import deployed
 from tests.flytower.e2e.deployment import until
@@ -154,7 +155,17 @@ def test_agents_are_listed_while_a_coroutine_blocks_on_a_loop_of_its_own(served:
     assert creating.result().resource_meta
 
 
-def test_the_log_and_a_metric_name_the_connector_that_needs_a_loop_of_its_own(served: Deployment) -> None:
+def test_a_connector_whose_threads_are_all_taken_holds_up_no_other(served: Deployment) -> None:
+    """The other one needs a thread as well: its outputs are converted in one."""
+    requests = [create_request("fk_plain", {"block": 3.0}) for _ in range(2 * Policy().thread_limit)]
+    creating = [served.flyte.tasks.CreateTask.future(request, timeout=60) for request in requests]
+    meta = served.flyte.create(create_request("fk_coroutine"))
+    assert served.flyte.until("fk_coroutine", meta).outputs.literals["doubled"].scalar.primitive.integer == 0
+    assert not all(call.done() for call in creating), "it was answered while they waited for threads"
+    assert all(call.result().resource_meta for call in creating)
+
+
+def test_the_log_names_the_connector_that_needs_a_loop_of_its_own(served: Deployment) -> None:
     served.flyte.create(create_request("fk_coroutine", {"block": 1.0}))
     until(lambda: "the event loop is blocked" in served.server.log())
     (said, *_) = [line for line in served.server.log().splitlines() if "the event loop is blocked" in line]
