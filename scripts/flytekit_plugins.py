@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,8 @@ def install(plugin: str, folder: Path) -> str:
     if version_of(plugin, folder) != UNKNOWN:
         return ""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--prefer-binary"]
-    code, _, said = run([*command, "--target", str(folder), plugin], INSTALL_SECONDS)
+    same = f"flytekit=={metadata.version('flytekit')}"  # as in an image that has it; it also spares pip a long search
+    code, _, said = run([*command, "--target", str(folder), plugin, same], INSTALL_SECONDS)
     lines = said.splitlines()
     errors = [line for line in lines if line.startswith("ERROR")] or lines or ["pip failed"]
     return "" if code == 0 else errors[0][:160]
@@ -114,7 +116,7 @@ def row(plugin: str, modules: list[str], place: Path, moto: Path) -> tuple[str, 
     result = load(modules, place)
     served = [f"`{name}`" for name in result["served"] if name not in BUILT_IN]
     served += [f"`{name}` (pickled metadata)" for name in result["pickled"] if name not in served]
-    reasons = [f"{what}: {why}" for what, why in result["failures"]]
+    reasons = [f"{what}: {why}".replace(f"{place}/", "") for what, why in result["failures"]]
     came = (
         drive(plugin, place, result["pickled"], moto)
         if served
