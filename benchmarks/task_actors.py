@@ -1,7 +1,7 @@
-"""Whole task actors: the polls that a core can do, what a live task weighs, and a task's whole life. Under a minute.
+"""Whole task actors: the polls that a core can do, and what a live task weighs. About a minute.
 
 Everything runs in one process without a socket: a node with a ledger in memory, its gateway's handlers called directly,
-beside a bare trio task (and an asyncio task) per job that sleeps and calls. Each row in a process of its own.
+beside a bare trio task (and an asyncio task) per job that sleeps and calls. Each in a process of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from flytower.protocol.decode import decode_untrusted
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.generated.flyteidl.core import TaskLog, TaskTemplate
-from flytower.runtime.timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -39,8 +38,6 @@ JOBS = 50_000
 PERIOD = 5.0  # seconds between two polls of a job: 10,000 polls a second
 SECONDS = 4.0  # that a rate is measured for
 AT_ONCE = 500  # creates in flight
-LIVES = (1_000, 10_000, 50_000)
-POLLS = 5  # before a task of the last table ends
 
 
 class JobMeta(ResourceMeta):
@@ -54,17 +51,16 @@ class BenchConnector(AsyncConnectorBase):
 
     Args:
         ending: After how many polls a job succeeds; 0 for never.
-        checkpoint: Whether a poll waits once.
     """
 
     name = "Bench"
 
-    def __init__(self, period: float, ending: int = 0, *, checkpoint: bool = False) -> None:
+    def __init__(self, period: float, ending: int = 0) -> None:
         super().__init__(task_type_name="bench", metadata_type=JobMeta)
         self.policy = Policy(poll_minimum=period, poll_maximum=period)
         self.polls = 0
         self._ending = ending
-        self._checkpoint = checkpoint
+        self.checkpoint = False  # whether a poll waits once
         self._seen: dict[str, int] = {}
         self._running = Resource(Phase.RUNNING, "it runs", [TaskLog(uri="https://logs.example/x", name="Logs")])
 
@@ -75,7 +71,7 @@ class BenchConnector(AsyncConnectorBase):
     async def get(self, resource_meta: JobMeta, **_: Any) -> Resource:
         """Count a poll."""
         self.polls += 1
-        if self._checkpoint:
+        if self.checkpoint:
             await trio.lowlevel.checkpoint()
         if self._ending:
             seen = self._seen[resource_meta.job] = self._seen.get(resource_meta.job, 0) + 1
@@ -122,17 +118,20 @@ def resident() -> int:
 # ---- polls, and memory ----------------------------------------------------------------------------------------
 
 
-async def rate(count: Callable[[], int], sleep: Callable[[float], Awaitable[Any]]) -> float:
-    """Return polls for each second of CPU."""
-    await sleep(1.0)
-    before, began = count(), time.process_time()
-    await sleep(SECONDS)
-    return (count() - before) / (time.process_time() - began)
+async def rates(connector: BenchConnector, sleep: Callable[[float], Awaitable[Any]]) -> list[float]:
+    """Return polls for each second of CPU, of a poll that does nothing and of one with a checkpoint."""
+    found = []
+    for connector.checkpoint in (False, True):
+        await sleep(0.5)
+        before, began = connector.polls, time.process_time()
+        await sleep(SECONDS)
+        found.append((connector.polls - before) / (time.process_time() - began))
+    return found
 
 
-async def actors(checkpoint: bool) -> tuple[float, float]:  # noqa: FBT001 - from the command line
-    """Return polls per CPU second, and bytes for each task."""
-    connector = BenchConnector(PERIOD, checkpoint=checkpoint)
+async def actors() -> list[float]:
+    """Return both rates, and bytes for each task."""
+    connector = BenchConnector(PERIOD)
     async with node_with(connector, JOBS) as node:
         gc.collect()
         before = resident()
@@ -141,44 +140,43 @@ async def actors(checkpoint: bool) -> tuple[float, float]:  # noqa: FBT001 - fro
             await trio.sleep(0.1)
         gc.collect()
         weight = (resident() - before) / JOBS
-        polls = await rate(lambda: connector.polls, trio.sleep)
-    return polls, weight
+        return [*await rates(connector, trio.sleep), weight]
 
 
-async def trio_tasks(checkpoint: bool) -> tuple[float, float]:  # noqa: FBT001 - likewise
-    """Return the same of a bare task for each job."""
-    connector = BenchConnector(PERIOD, checkpoint=checkpoint)
+async def trio_tasks() -> list[float]:
+    """Return the same of a bare trio task for each job."""
+    connector = BenchConnector(PERIOD)
 
-    async def job(number: int) -> None:
-        meta = JobMeta(job=f"s3://bench/{number}/0")
+    async def job() -> None:
         await trio.sleep(random.random() * PERIOD)
         while True:
-            await connector.get(meta)
+            connector.polls += 1
+            if connector.checkpoint:
+                await trio.lowlevel.checkpoint()
             await trio.sleep(PERIOD * (0.95 + random.random() / 10))
 
     gc.collect()
     before = resident()
     async with trio.open_nursery() as nursery:
-        for number in range(JOBS):
-            nursery.start_soon(job, number)
+        for _ in range(JOBS):
+            nursery.start_soon(job)
         await trio.sleep(PERIOD)
         gc.collect()
         weight = (resident() - before) / JOBS
-        polls = await rate(lambda: connector.polls, trio.sleep)
+        found = [*await rates(connector, trio.sleep), weight]
         nursery.cancel_scope.cancel()
-    return polls, weight
+    return found
 
 
-async def asyncio_tasks(checkpoint: bool) -> tuple[float, float]:  # noqa: FBT001 - likewise
+async def asyncio_tasks() -> list[float]:
     """Return the same of a bare asyncio task for each job."""
-    count = 0
+    connector = BenchConnector(PERIOD)
 
     async def job() -> None:
-        nonlocal count
         await asyncio.sleep(random.random() * PERIOD)
         while True:
-            count += 1
-            if checkpoint:
+            connector.polls += 1
+            if connector.checkpoint:
                 await asyncio.sleep(0)
             await asyncio.sleep(PERIOD * (0.95 + random.random() / 10))
 
@@ -188,66 +186,40 @@ async def asyncio_tasks(checkpoint: bool) -> tuple[float, float]:  # noqa: FBT00
     await asyncio.sleep(PERIOD)
     gc.collect()
     weight = (resident() - before) / JOBS
-    polls = await rate(lambda: count, asyncio.sleep)
+    found = [*await rates(connector, asyncio.sleep), weight]
     for task in jobs:
         task.cancel()
     await asyncio.gather(*jobs, return_exceptions=True)
-    return polls, weight
+    return found
 
 
-# ---- a whole life ---------------------------------------------------------------------------------------------
+# ---- the table ------------------------------------------------------------------------------------------------
+
+WHO = {
+    "a task actor per job": lambda: trio.run(actors),
+    "a trio task per job": lambda: trio.run(trio_tasks),
+    "an asyncio task per job": lambda: asyncio.run(asyncio_tasks()),
+}
 
 
-async def lives(jobs: int) -> tuple[float, float]:
-    """Return the CPU microseconds and the seconds that each of so many tasks took, from create to the last read."""
-    connector = BenchConnector(0.02, POLLS)
-    async with node_with(connector, jobs) as node:
-        began, wall = time.process_time(), time.perf_counter()
-        metas = await create(node, range(jobs))
-        while connector.polls < POLLS * jobs:  # noqa: ASYNC110 - nobody tells
-            await trio.sleep(0.02)
-        await trio.sleep(0.05)
-        category = admin.TaskCategory(name="bench")
-        for meta in metas:
-            request = admin.GetTaskRequest(task_category=category, resource_meta=meta)
-            answer = node.tasks.GetTask(request, Call("GetTask", None, {}, "bench"))
-            assert isinstance(answer, bytes)
-        return (time.process_time() - began) / jobs * 1e6, time.perf_counter() - wall
-
-
-# ---- the tables -----------------------------------------------------------------------------------------------
-
-
-def figures(*what: str) -> tuple[float, float]:
+def figures(script: str, what: str) -> list[float]:
     """Measure one row in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, *what], check=True, capture_output=True, text=True)
-    first, second = json.loads(done.stdout)
-    return first, second
-
-
-def measure(what: str, detail: str) -> tuple[float, float]:
-    """Measure in this process."""
-    if what == "lives":
-        return trio.run(lives, int(detail))
-    checkpoint = detail == "checkpoint"
-    if what == "asyncio":
-        return asyncio.run(asyncio_tasks(checkpoint))
-    return trio.run(actors if what == "actors" else trio_tasks, checkpoint)
+    done = subprocess.run([sys.executable, script, what], check=True, capture_output=True, text=True)
+    found: list[float] = json.loads(done.stdout)
+    return found
 
 
 def main() -> None:
-    """Print the tables."""
-    if len(sys.argv) == 3:
-        print(json.dumps(measure(*sys.argv[1:])))
+    """Print the table."""
+    if len(sys.argv) > 1:
+        print(json.dumps(WHO[sys.argv[1]]()))
         return
     print_heading("Task actors")
-    print(f"{JOBS:,} live tasks, {JOBS / PERIOD:,.0f} polls a second; timers tick every {Timers()._tick * 1e3:.0f} ms")
-    names = {"actors": "a task actor per job", "trio": "a trio task per job", "asyncio": "an asyncio task per job"}
-    found = {who: [figures(who, poll) for poll in ("nothing", "checkpoint")] for who in names}
-    ours = found["actors"]
+    found = {name: figures(__file__, name) for name in WHO}
+    ours = found["a task actor per job"]
     rows = [
-        (name, plain, ours[0][0] / plain, point, ours[1][0] / point, weight, ours[0][1] / weight)
-        for (plain, weight), (point, _), name in ((*found[who], name) for who, name in names.items())
+        (name, plain, ours[0] / plain, point, ours[1] / point, weight, ours[2] / weight)
+        for name, (plain, point, weight) in found.items()
     ]
     header = (
         "polls per CPU second",
@@ -258,13 +230,7 @@ def main() -> None:
         "bytes",
         "actors / it",
     )
-    print_table("Polls", header, rows)
-    lived = [figures("lives", str(count)) for count in LIVES]
-    print_table(
-        f"Create, {POLLS} polls, the end, a read",
-        ("", "CPU us a task", "seconds in all", "CPU / of the first"),
-        [(f"{count:,} tasks", cpu, wall, cpu / lived[0][0]) for count, (cpu, wall) in zip(LIVES, lived, strict=True)],
-    )
+    print_table(f"{JOBS:,} live tasks, {JOBS / PERIOD:,.0f} polls a second asked for", header, rows)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,31 @@ class Server:
             found["calls"], found["errors"], seconds, 1e6 * used / max(1, found["calls"]), found["p50"], found["p99"]
         )
 
+    def flood(self, method: str, payload: bytes, *, in_flight: int, seconds: float) -> Load:
+        """Have h2load make one call of a method again and again on one connection: it costs next to nothing itself.
+
+        Raises:
+            FileNotFoundError: h2load is not installed (Debian: `apt-get install nghttp2-client`).
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            body, took = Path(folder) / "body", Path(folder) / "log"
+            body.write_bytes(b"\0" + len(payload).to_bytes(4) + payload)
+            headers = ["-H", "content-type: application/grpc", "-H", "te: trailers", "-H", "grpc-timeout: 10S"]
+            before = self.cpu()
+            subprocess.run(
+                [
+                    *("h2load", "-c", "1", "-m", str(in_flight), "-D", f"{seconds:.0f}", "-d", str(body), *headers),
+                    *(f"--log-file={took}", f"http://{self.target}{SERVICE}{method}"),
+                ],
+                check=True,
+                capture_output=True,
+            )
+            used = self.cpu() - before
+            times = sorted(int(line.split()[2]) / 1e6 for line in took.read_text().splitlines())
+        return Load(
+            len(times), 0, seconds, 1e6 * used / len(times), times[len(times) // 2], times[int(0.99 * (len(times) - 1))]
+        )
+
     def create(self, task_type: str, prefix: str, timeout: float = 60.0) -> bytes:
         """Call CreateTask."""
         meta: bytes = self.tasks.CreateTask(create_request(task_type, prefix), timeout=timeout).resource_meta
