@@ -14,7 +14,7 @@ from flytower.connectors.loading import LoadFailure, load_modules
 from flytower.connectors.registry import ConnectorRegistry, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 log = structlog.get_logger(__name__)
 
@@ -106,11 +106,32 @@ def _forgiving(failures: list[LoadFailure]) -> Iterator[None]:
     flytekit loads them in its own import, and one bad plugin would keep all of flytekit from being there. Start-up has
     one thread, so nobody else sees the detour.
     """
-    original = importlib.metadata.EntryPoint.load
+    kinds = _kinds_of_entry_points()
+    originals = [kind.load for kind in kinds]
+    for kind, original in zip(kinds, originals, strict=True):
+        kind.load = _noting(original, failures)
+    try:
+        yield
+    finally:
+        for kind, original in zip(kinds, originals, strict=True):
+            kind.load = original
 
-    def load_or_note(point: importlib.metadata.EntryPoint) -> Any:
+
+def _kinds_of_entry_points() -> list[Any]:
+    """Return the classes of entry points: Python's, and that of the backport, which flytekit prefers."""
+    try:
+        backport = importlib.import_module("importlib_metadata")
+    except ModuleNotFoundError:
+        return [importlib.metadata.EntryPoint]
+    return [importlib.metadata.EntryPoint, backport.EntryPoint]
+
+
+def _noting(load: Callable[[Any], Any], failures: list[LoadFailure]) -> Callable[[Any], Any]:
+    """Return a method that loads an entry point, or notes why a plugin of flytekit's cannot be loaded."""
+
+    def load_or_note(point: Any) -> Any:
         try:
-            return original(point)
+            return load(point)
         except (Exception, SystemExit) as error:
             if point.group != PLUGIN_GROUP:
                 raise
@@ -118,11 +139,7 @@ def _forgiving(failures: list[LoadFailure]) -> Iterator[None]:
             log.warning("a flytekit plugin could not be loaded", plugin=point.name, reason=str(error))
             return None
 
-    importlib.metadata.EntryPoint.load = load_or_note  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        importlib.metadata.EntryPoint.load = original  # type: ignore[method-assign]
+    return load_or_note
 
 
 def _registered() -> list[Any]:

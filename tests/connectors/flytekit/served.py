@@ -57,7 +57,8 @@ class CoroutineConnector(AsyncConnectorBase):
         **kwargs: Any,
     ) -> JobMeta:
         custom = task_template.custom
-        note("create", output_prefix, type(task_template).__module__, type(inputs).__name__, sorted(kwargs))
+        given = [type(each).__name__ for each in (task_template, inputs, task_execution_metadata)]
+        note("create", output_prefix, type(task_template).__module__, given, sorted(kwargs))
         if custom.get("exit") == "coroutine":
             sys.exit(1)
         if custom.get("exit") == "task":

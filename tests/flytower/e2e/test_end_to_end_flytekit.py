@@ -67,7 +67,8 @@ def test_a_connector_is_given_flytekit_s_own_models_and_its_answer_is_converted_
     assert outputs["here"].scalar.primitive.boolean
     assert [link.uri for link in resource.log_links] == ["http://127.0.0.1/console"]
     assert resource.custom_info["job"] == request.output_prefix
-    assert f"create {request.output_prefix} flytekit.models.task LiteralMap []" in served.record()
+    given = ["TaskTemplate", "LiteralMap", "TaskExecutionMetadata"]
+    assert f"create {request.output_prefix} flytekit.models.task {given} []" in served.record()
 
 
 def test_outputs_that_are_literals_already_stay_what_they_are(served: Deployment) -> None:
@@ -198,6 +199,40 @@ def test_metadata_is_unpickled_by_its_plugin_only_and_only_when_that_is_allowed(
             other.flyte.create(create_request("fk_pickling"))
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
         assert "flytekit_pickled_metadata" in other.server.log()
+
+
+# ---- plugins ---------------------------------------------------------------------------------------------------------
+
+PLUGIN = """
+from flytekit.extend.backend.base_connector import ConnectorRegistry
+from flytekit_served import CoroutineConnector
+
+ConnectorRegistry.register(CoroutineConnector("fk_plugged"))
+"""
+
+ENTRY_POINTS = """
+[flytekit.plugins]
+broken = broken_plugin
+plugged = plugged_plugin
+"""
+
+
+def test_installed_plugins_are_served_and_a_broken_one_keeps_nobody_from_it(
+    tmp_path: Path, flytekit_modules: Path
+) -> None:
+    """Two distributions' worth of plugins, as pip lays them down."""
+    folder = tmp_path / "site"
+    shutil.copytree(flytekit_modules, folder)
+    (folder / "broken_plugin.py").write_text("raise RuntimeError('its library is too new')")
+    (folder / "plugged_plugin.py").write_text(PLUGIN)
+    installed = folder / "plugged-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(ENTRY_POINTS)
+    with deployed(tmp_path, folder, "--flytekit", mark="plugins") as deployment:
+        meta = deployment.flyte.create(create_request("fk_plugged"))
+        assert deployment.flyte.until("fk_plugged", meta).phase == Phase.SUCCEEDED
+        assert "its library is too new" in deployment.server.log()
 
 
 # ---- who does not ask for it -----------------------------------------------------------------------------------------
