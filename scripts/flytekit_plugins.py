@@ -47,16 +47,17 @@ import json, sys, warnings
 warnings.simplefilter("ignore")
 from flytower.connectors import flytekit
 from flytower.connectors.registry import Registry
-from flytekit.extend.backend.base_connector import ConnectorRegistry
 registry = Registry()
-flytekit.load(sys.argv[1:], registry=registry)
+first = flytekit.load(sys.argv[1:], registry=registry)
+from flytekit.extend.backend.base_connector import ConnectorRegistry
 served = {c.name for a in registry.list_connectors() for c in a.supported_task_categories}
 everything = {c.name for c in ConnectorRegistry._REGISTRY}
-loaded = flytekit.load(sys.argv[1:], pickled_metadata=everything, registry=Registry())
+second = flytekit.load(sys.argv[1:], pickled_metadata=everything, registry=Registry())
+failures = [f for f in first.failures if "PickledMetadata" not in f.reason] + second.failures
 print("RESULT" + json.dumps({
     "served": sorted(served),
     "pickled": sorted(everything - served),
-    "failures": [[f.name, f.reason] for f in loaded.failures],
+    "failures": list({f.reason: [f.name, f.reason] for f in failures}.values()),
 }))
 """
 
