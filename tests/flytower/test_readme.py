@@ -108,6 +108,12 @@ def test_its_local_run_prints_the_outputs(shop: Path) -> None:
     assert done.stdout == "{'pages': 3}\n", done.stderr
 
 
+def test_its_command_for_a_local_run_prints_the_outputs(shop: Path) -> None:
+    (command,) = re.findall(r"`flytower (run print [^`]*)`", README)
+    done = python(shop, "-m", "flytower", *command.split())
+    assert json.loads(done.stdout) == {"pages": 3}, done.stderr
+
+
 def test_its_conformance_test_passes(shop: Path) -> None:
     script = "import trio, test_print_shop; trio.run(test_print_shop.test_the_server_can_rely_on_it)"
     done = python(shop, "-c", script)
