@@ -5,7 +5,6 @@ One reader that waits for each answer before it asks again: what it waits for be
 
 from __future__ import annotations
 
-import sys
 from statistics import median
 
 from _table import print_heading, print_table
@@ -53,4 +52,4 @@ def _row(server: Server, task_type: str) -> tuple[float, float, float, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""A connector of Flytower's own, for servers under load: its jobs run for ever, and are polled once a second or never."""
+"""A connector of Flytower's own: its jobs run for ever, and are polled once a second or never."""
 
 from __future__ import annotations
 
