@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy import create_engine, event
@@ -12,12 +14,13 @@ from flytower.actors.ledger.migrate import SQLITE_BEGIN
 from flytower.actors.ledger.store import LedgerError
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from sqlalchemy.engine import URL, Connection, Engine
 
 BUSY_SECONDS = 5.0
 """How long SQLite waits for another process's lock (`flytower tasks` writes beside the server): commits take less."""
+
+SWITCH_SECONDS = 0.01
+"""Until the switch to a log is tried again, while another process switches the same new file: that takes a commit."""
 
 LOG_BYTES = 4 << 20
 """How large SQLite's log may stay after a checkpoint: one burst must not occupy the disk for good."""
@@ -87,12 +90,26 @@ def make_engine(url: URL) -> Engine:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     """Readers do not block the writer (WAL), and a commit is on the disk when it returns (FULL)."""
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _switch_to_wal(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
     cursor.close()
     # The driver begins no transaction for DDL, and a migration must happen whole or not at all: `_begin_sqlite` does.
     connection.isolation_level = None
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    """Have it log. Of several that open a new file at once SQLite refuses all but one, and does not wait as it was told."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(SWITCH_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
