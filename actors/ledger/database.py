@@ -99,7 +99,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
-    """Have it log. Of several that open a new file at once SQLite refuses all but one, and does not wait as it was told."""
+    """Have it log. Of several that open a new file at once SQLite refuses all but one, and does not wait for it."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
