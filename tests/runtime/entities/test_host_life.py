@@ -16,6 +16,7 @@ from flytower.runtime.host import BATCH, ENDING_BATCH, EntityHost, Phase
 from flytower.runtime.host_errors import EntityGone, EntityLives, HostFull, HostStopped
 from flytower.runtime.lanes import Lane
 from flytower.runtime.testing import CancelAtStep, run_virtual
+from flytower.runtime.timers import BATCH as DUE_AT_ONCE
 from flytower.runtime.timers import Timers
 
 if TYPE_CHECKING:
@@ -495,7 +496,7 @@ async def test_of_twenty_thousand_entities_due_at_once_no_turn_of_the_loop_start
         await trio.sleep(2)
         trio.lowlevel.remove_instrument(turns)
         assert sum(woken.values()) == sum(begun.values()) == 20_000
-        assert max(woken.values()) == BATCH
+        assert max(woken.values()) == DUE_AT_ONCE
         assert max(begun.values()) <= workers
         bench.behaviour.heard.clear()
 

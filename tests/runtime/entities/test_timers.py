@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flytower.runtime import timers as timers_module
 from flytower.runtime.testing import run_virtual
-from flytower.runtime.timers import NO_TIMER, TICK, Timers
+from flytower.runtime.timers import BATCH, NO_TIMER, TICK, Timers
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -139,12 +139,12 @@ async def test_timers_of_one_tick_wake_the_loop_once(
     timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
     async with new_bench.running(timers):
-        for number in range(40):
+        for number in range(BATCH - 1):
             timers.schedule(Owner(number, log), 1 + number * TICK / 50)
         turns = timers.statistics().turns
         await trio.sleep(10)
         assert timers.statistics().turns - turns <= 3  # the sleep that was shortened, tick 1.00, tick 1.01
-    assert len(log) == 40
+    assert len(log) == BATCH - 1
 
 
 async def test_no_turn_of_the_loop_fires_more_than_a_batch_and_none_is_idle_until_all_are_fired(
