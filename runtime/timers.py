@@ -31,8 +31,8 @@ TICK = 0.010
 """Seconds. Timers are at most this late: nothing to a poll of a remote job, and it bounds how often the loop wakes."""
 
 BATCH = 16
-"""Timers that come due in one turn of the loop, which a read has to wait for. While 10,000 tasks are polled each second,
-a read takes 8.6 ms at p99 with 50, 4.5 with 16 and 3.6 with 8, at the same CPU; 20,000 that are due at once drain as
+"""Timers that come due in one turn of the loop, which a read has to wait for. While 10,000 tasks are polled a second, a
+read takes 8.6 ms at p99 with 50, 4.5 with 16 and 3.6 with 8, at the same CPU; 20,000 that are due at once drain as
 fast with 16 as with 50, and slower with 8 (measured)."""
 
 PRUNE_ABOVE = 1_000
