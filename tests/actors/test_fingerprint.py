@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytower.actors.fingerprint import fingerprint
+from flytower.actors.fingerprint import Fingerprints, fingerprint
 from flytower.protocol.codec import dict_to_struct
+from flytower.protocol.decode import decode_untrusted
 from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest, TaskExecutionMetadata
 from flytower.protocol.generated.flyteidl.core import Container, KeyValuePair, LiteralMap, TaskTemplate
 from flytower.protocol.literals import to_literal_map
@@ -90,3 +91,40 @@ def test_no_two_lists_look_alike(one: list[bytes], other: list[bytes]) -> None:
 def test_a_fingerprint_is_short_and_readable(length: int) -> None:
     assert len(fingerprint(request())) == length
     int(fingerprint(request()), 16)
+
+
+# ---- templates that are remembered
+
+
+def sent(request: CreateTaskRequest) -> CreateTaskRequest:
+    """The request as it comes over the wire."""
+    return decode_untrusted(CreateTaskRequest, bytes(request))
+
+
+def test_a_remembered_template_gives_the_same_fingerprint_as_one_that_is_new() -> None:
+    fingerprints = Fingerprints()
+    for number in (1, 2, 1):
+        request = sent(CreateTaskRequest(template=TaskTemplate(type="a"), inputs=to_literal_map({"x": number})))
+        assert fingerprints.of(request) == (fingerprint(request), False)
+    assert len(fingerprints) == 1
+
+
+def test_requests_without_a_template_or_that_never_were_on_the_wire_have_fingerprints_too() -> None:
+    for request in (CreateTaskRequest(), CreateTaskRequest(template=TaskTemplate(type="a"))):
+        assert Fingerprints().of(request) == (fingerprint(request), False)
+
+
+def test_a_template_with_secrets_is_told_and_not_remembered() -> None:
+    fingerprints = Fingerprints()
+    template = TaskTemplate(type="a", custom=dict_to_struct({"token": "very secret"}))
+    request = sent(CreateTaskRequest(template=template))
+    assert fingerprints.of(request) == (fingerprint(request, {"very secret"}), True)
+    assert len(fingerprints) == 0
+
+
+def test_no_more_templates_are_remembered_than_the_limit_and_none_that_is_too_large() -> None:
+    fingerprints = Fingerprints(limit=2, largest=40)
+    requests = [sent(CreateTaskRequest(template=TaskTemplate(type=name))) for name in ("a", "b", "c", "x" * 50)]
+    for request in requests:
+        assert fingerprints.of(request) == (fingerprint(request), False)
+    assert len(fingerprints) == 2
