@@ -130,7 +130,7 @@ class UnaryExchange(Exchange):
             self._fail(error)
 
     def _resolved(self, pending: Pending[Answer]) -> None:
-        if self.finished:
+        if self._pending is None:  # withdrawn, and told so
             return
         self._pending = None
         try:

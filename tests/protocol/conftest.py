@@ -46,7 +46,10 @@ class Promise:
         return self._result()
 
     def withdraw(self) -> None:
+        """Tell whoever waits, as the actor runtime's does: there will be no answer."""
         self.withdrawn = True
+        if self._result is None:
+            self.fail(RuntimeError("withdrawn"))
 
     def resolve(self, value: Any) -> None:
         self._settle(lambda: value)
@@ -59,7 +62,8 @@ class Promise:
 
     def _settle(self, result: Callable[[], Any]) -> None:
         self._result = result
-        for callback in self._callbacks:
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
             callback(self)
 
 
