@@ -6,7 +6,6 @@ frames; both run on the event loop's thread, and nothing here awaits.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -57,9 +56,9 @@ class Directory:
 
     def __init__(self, retired: Callable[[str], object] | None = None) -> None:
         self._entries: dict[str, Entry] = {}  # by task id; the owner of all below
-        self._names: dict[tuple[TaskCategory, bytes], Entry] = {}  # each name of each entry
-        self._generations: dict[str, list[Entry]] = {}  # by key, the highest generation last
-        self._places: dict[str, list[Entry]] = {}  # entries with that place, in order of arrival
+        self._names: dict[TaskCategory, dict[bytes, Entry]] = {}  # each name of each entry
+        self._generations: dict[str, tuple[Entry, ...]] = {}  # by key, the highest generation last
+        self._places: dict[str, tuple[Entry, ...]] = {}  # entries with that place, in order of arrival
         self._retired = retired
 
     def __len__(self) -> int:
@@ -73,10 +72,10 @@ class Directory:
             return entry
         entry = self._entries[task.id] = Entry(task, trio.current_time())
         if task.key:
-            generations = self._generations.setdefault(task.key, [])
-            insort(generations, entry, key=attrgetter("generation"))
+            generations = (*self._generations.get(task.key, ()), entry)
+            self._generations[task.key] = tuple(sorted(generations, key=attrgetter("generation")))
         if task.place:
-            self._places.setdefault(task.place, []).append(entry)
+            self._places[task.place] = (*self._places.get(task.place, ()), entry)
         return entry
 
     def leave(self, task_id: str) -> None:
@@ -84,9 +83,10 @@ class Directory:
         entry = self._entries.pop(task_id, None)
         if entry is None:
             return
+        names = self._names.get(entry.category, {})
         for name in entry.names:
-            if self._names.get((entry.category, name)) is entry:
-                del self._names[entry.category, name]
+            if names.get(name) is entry:
+                del names[name]
         if entry.key:
             _remove(self._generations, entry.key, entry)
         if entry.place:
@@ -104,7 +104,8 @@ class Directory:
 
     def named(self, category: TaskCategory, meta: bytes) -> Entry | None:
         """Return the entry that answers to a resource_meta, or None."""
-        return self._names.get((category, meta))
+        names = self._names.get(category)
+        return names.get(meta) if names is not None else None
 
     def current(self, key: str) -> Entry | None:
         """Return the entry of the latest generation under a key, or None."""
@@ -121,13 +122,13 @@ class Directory:
 
     def free(self, task_id: str, category: TaskCategory, meta: bytes) -> bool:
         """Whether no other task that may still be asked for answers to this resource_meta."""
-        entry = self._names.get((category, meta))
+        entry = self.named(category, meta)
         return entry is None or entry.task == task_id or entry.freed
 
     def name(self, task_id: str, meta: bytes) -> None:
         """Have a task answer to a resource_meta."""
         entry = self._entries[task_id]
-        self._names[entry.category, meta] = entry
+        self._names.setdefault(entry.category, {})[meta] = entry
         entry.names = (*entry.names, meta)
 
     def publish(self, task_id: str, phase: Phase, resource: bytes) -> None:
@@ -162,9 +163,8 @@ def _word(entry: Entry) -> str:
     return "CREATING" if entry.phase is None else str(entry.phase.name)
 
 
-def _remove(index: dict[str, list[Entry]], name: str, entry: Entry) -> None:
-    """Take an entry out of an index, and its list with it when that is empty."""
-    entries = index[name]
-    entries.remove(entry)
-    if not entries:
+def _remove(index: dict[str, tuple[Entry, ...]], name: str, entry: Entry) -> None:
+    """Take an entry out of an index, and its name with it when nothing else has that."""
+    index[name] = tuple(other for other in index[name] if other is not entry)
+    if not index[name]:
         del index[name]
