@@ -62,7 +62,7 @@ class BenchConnector(AsyncConnectorBase):
         self._ending = ending
         self.checkpoint = False  # whether a poll waits once
         self._seen: dict[str, int] = {}
-        self._running = Resource(Phase.RUNNING, "it runs", [TaskLog(uri="https://logs.example/x", name="Logs")])
+        self.running = Resource(Phase.RUNNING, "it runs", [TaskLog(uri="https://logs.example/x", name="Logs")])
 
     async def create(self, task_template: TaskTemplate, output_prefix: str, **_: Any) -> JobMeta:  # type: ignore[override]
         """Begin a job."""
@@ -77,7 +77,7 @@ class BenchConnector(AsyncConnectorBase):
             seen = self._seen[resource_meta.job] = self._seen.get(resource_meta.job, 0) + 1
             if seen >= self._ending:
                 return Resource(Phase.SUCCEEDED, outputs={"polls": seen})
-        return self._running
+        return self.running
 
     async def delete(self, resource_meta: JobMeta, **_: Any) -> None:
         """Do nothing."""
@@ -147,19 +147,18 @@ async def trio_tasks() -> list[float]:
     """Return the same of a bare trio task for each job."""
     connector = BenchConnector(PERIOD)
 
-    async def job() -> None:
+    async def job(number: int) -> None:
+        meta = JobMeta(job=f"s3://bench/{number}/0")
         await trio.sleep(random.random() * PERIOD)
         while True:
-            connector.polls += 1
-            if connector.checkpoint:
-                await trio.lowlevel.checkpoint()
+            await connector.get(meta)
             await trio.sleep(PERIOD * (0.95 + random.random() / 10))
 
     gc.collect()
     before = resident()
     async with trio.open_nursery() as nursery:
-        for _ in range(JOBS):
-            nursery.start_soon(job)
+        for number in range(JOBS):
+            nursery.start_soon(job, number)
         await trio.sleep(PERIOD)
         gc.collect()
         weight = (resident() - before) / JOBS
@@ -172,17 +171,22 @@ async def asyncio_tasks() -> list[float]:
     """Return the same of a bare asyncio task for each job."""
     connector = BenchConnector(PERIOD)
 
-    async def job() -> None:
+    async def get(_meta: JobMeta) -> Resource:
+        connector.polls += 1
+        if connector.checkpoint:
+            await asyncio.sleep(0)
+        return connector.running
+
+    async def job(number: int) -> None:
+        meta = JobMeta(job=f"s3://bench/{number}/0")
         await asyncio.sleep(random.random() * PERIOD)
         while True:
-            connector.polls += 1
-            if connector.checkpoint:
-                await asyncio.sleep(0)
+            await get(meta)
             await asyncio.sleep(PERIOD * (0.95 + random.random() / 10))
 
     gc.collect()
     before = resident()
-    jobs = [asyncio.ensure_future(job()) for _ in range(JOBS)]
+    jobs = [asyncio.ensure_future(job(number)) for number in range(JOBS)]
     await asyncio.sleep(PERIOD)
     gc.collect()
     weight = (resident() - before) / JOBS
