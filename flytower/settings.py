@@ -136,7 +136,7 @@ class Settings:
     flytekit: bool = _setting(
         False,
         "Whether to serve flytekit's connectors and plugins too.",
-        "It costs a second and 100 MiB, and needs the extra flytekit.",
+        "It costs a second and 40 MiB, and needs the extra flytekit.",
     )
     flytekit_own_loop: tuple[str, ...] = _setting(
         (), "Task types of flytekit's connectors whose coroutines block, and get a thread.", "The log names them."
