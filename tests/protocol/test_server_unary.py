@@ -36,6 +36,17 @@ async def test_bytes_from_a_handler_are_sent_as_they_are(
     assert answer == b"already encoded"
 
 
+@pytest.mark.parametrize("fast", [True, False])
+async def test_a_limit_says_whether_answers_go_past_h2_whose_header_table_then_stays_empty(
+    desk: Any, serving: Any, connected: Any, *, fast: bool
+) -> None:
+    async with serving(desk, limits=Limits(fast_answers=fast)) as server, connected(server) as peer:
+        await peer.call(1, "/t.T/Echo")
+        assert (await peer.response(1)).status is Status.OK
+        (connection,) = server._connections
+        assert (len(connection._h2.encoder.header_table.dynamic_entries) == 0) is fast
+
+
 async def test_a_pending_answer_is_sent_when_it_is_there(desk: Any, serving: Any, connected: Any) -> None:
     async with serving(desk) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Wait")
