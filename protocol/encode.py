@@ -1,4 +1,4 @@
-"""From a message to its bytes: the same bytes as betterproto2's own `bytes(message)`, eight to twelve times as fast (measured).
+"""From a message to its bytes: those of betterproto2's own `bytes(message)`, 8 to 12 times as fast (measured).
 
 betterproto2 makes the default of every field anew, under a change of Python's warning filters, for each message that it
 encodes. Here what a field needs is worked out once for each type.

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from flytower.cli.options import spread
-from flytower.cli.serve import format_address, serve
+from flytower.cli.serve import YOUNG_OBJECTS, format_address, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +147,14 @@ class TestModules:
         told = {event["module"]: event["reason"] for event in events(server) if "reason" in event}
         assert told.keys() == reasons.keys()
         assert [name for name, reason in reasons.items() if reason not in told[name]] == []
+
+    def test_its_garbage_collector_looks_less_often_and_not_at_what_was_imported(
+        self, tmp_path: Path, start: Callable[..., ServerProcess]
+    ) -> None:
+        at_the_end = "lambda: Path('collector').write_text(f'{gc.get_threshold()[0]} {gc.get_freeze_count() > 10_000}')"
+        module(tmp_path, "watcher", f"import atexit, gc\nfrom pathlib import Path\natexit.register({at_the_end})\n")
+        assert start("--modules", "watcher").stop() == 0
+        assert (tmp_path / "collector").read_text() == f"{YOUNG_OBJECTS} True"
 
     def test_a_server_without_connectors_says_so_and_runs(self, start: Callable[..., ServerProcess]) -> None:
         server = start("--no-entry-points")
