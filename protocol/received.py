@@ -1,7 +1,7 @@
 """The bytes that a message came as, kept beside it.
 
-Encoding a task's template again costs 34 us, and asking for what was kept 0.1 (measured). Who passes a message on to code
-with another codec, or writes it down, takes these.
+Encoding a task's template again costs 34 us, and asking for what was kept 0.1 (measured). Who passes a message on to
+code with another codec, or writes it down, takes these.
 """
 
 from __future__ import annotations
