@@ -24,6 +24,7 @@ from flytekit.tools.translator import get_serializable
 from flytower.actors.local import LocalTimeout, run_task
 from flytower.connectors.errors import FlyteConnectorNotFound
 from flytower.connectors.flytekit.adapter import adapt
+from flytower.connectors.flytekit.own_loop import OwnLoop
 from flytower.connectors.registry import ConnectorRegistry
 from flytower.protocol.generated.flyteidl import core
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
@@ -99,12 +100,15 @@ def _run(task: Any, template: Any, literals: LiteralMap, prefix: str) -> admin.R
 
 
 def _register(task_type: str, version: int) -> None:
-    """See that there is a connector: Flytower's own, else flytekit's, whose code is the user's own here."""
+    """See that there is a connector: Flytower's own, else flytekit's, whose code is the user's own here.
+
+    Its coroutines get a loop of their own: one that blocks holds up no other task, and no timeout.
+    """
     try:
         ConnectorRegistry.get_connector(task_type, version)
     except FlyteConnectorNotFound:
         theirs = FlytekitRegistry.get_connector(task_type, version)
-        adapted = adapt(theirs, None, pickled=True, types=_types.get)
+        adapted = adapt(theirs, OwnLoop(task_type), pickled=True, types=_types.get)
         ConnectorRegistry.register(adapted)
 
 

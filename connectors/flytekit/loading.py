@@ -14,7 +14,7 @@ from flytower.connectors.loading import LoadFailure, load_modules
 from flytower.connectors.registry import ConnectorRegistry, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +23,17 @@ PLUGIN_GROUP = "flytekit.plugins"
 
 BUILT_IN = ("flytekit.sensor.sensor_engine", "flytekit.extras.webhook.connector")
 """The connectors that flytekit itself brings."""
+
+
+class _Every:
+    """Every task type, where some can be named."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+EVERY = _Every()
+"""For a local run: one connector works there, and its metadata never comes from elsewhere."""
 
 
 class FlytekitMissing(Exception):  # noqa: N818 - it says what is missing
@@ -46,8 +57,8 @@ class Loaded(NamedTuple):
 def load(
     modules: Iterable[str] = (),
     *,
-    own_loop: Collection[str] = (),
-    pickled_metadata: Collection[str] = (),
+    own_loop: Container[str] = (),
+    pickled_metadata: Container[str] = (),
     registry: Registry | None = None,
 ) -> Loaded:
     """Load flytekit, its plugins and some modules, and register every connector that they have brought.

@@ -15,11 +15,10 @@ from flytower.cli.log_setup import configure_logs
 from flytower.cli.output import print_json
 from flytower.cli.params import read_custom, read_inputs
 from flytower.cli.session import FAILED, INTERRUPTED
+from flytower.cli.template import template_and_inputs
 from flytower.connectors.errors import FlyteConnectorNotFound
 from flytower.connectors.loading import load_entry_points, load_modules
-from flytower.protocol.codec import CodecError, dict_to_struct
-from flytower.protocol.generated.flyteidl.core import Container, Identifier, TaskTemplate
-from flytower.protocol.literals import LiteralError, to_literal_map
+from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.status import RpcError
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     "--input", "inputs", callback=read_inputs, multiple=True, metavar="NAME=VALUE", help="An input, the value as JSON."
 )
 @click.option("--modules", multiple=True, metavar="MODULE", help="A module that registers connectors; repeatable.")
+@click.option("--flytekit", is_flag=True, help="Load flytekit's connectors and plugins, unmodified.")
 @click.option("--output-prefix", help="Where outputs go.  [a folder that is removed afterwards]")
 @click.option("--timeout", type=float, help="Seconds after which the job is deleted.")
 def run(
@@ -46,28 +46,19 @@ def run(
     modules: Sequence[str],
     output_prefix: str | None,
     timeout: float | None,
+    *,
+    flytekit: bool,
 ) -> None:
     """Run one task here, without a server: its progress on stderr, its outputs as JSON on stdout.
 
     Ctrl-C deletes the job, and waits for that; a second one gives up, and says what may be left. Exits with 0 when the
-    task succeeded, 1 when it failed, 2 when the command line is wrong, 130 when it was interrupted.
+    task succeeded, 1 when it failed, 2 when the command line is wrong, 130 when it was interrupted, 143 after SIGTERM.
     """
     configure_logs("warning", "auto")
-    sys.path.insert(0, str(Path.cwd()))
-    load_entry_points()
-    load_modules(modules)
+    _load_connectors(modules, flytekit=flytekit)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a module that imports flytekit has made it an exit(1)
-    try:
-        template = TaskTemplate(
-            id=Identifier(name=task_type),
-            type=task_type,
-            task_type_version=type_version,
-            custom=dict_to_struct(custom) if custom else None,
-            container=Container(args=list(args)) if args else None,
-        )
-        literals = to_literal_map(inputs)
-    except (CodecError, LiteralError) as error:
-        raise click.UsageError(str(error)) from None
+    category = admin.TaskCategory(name=task_type, version=type_version)
+    template, literals = template_and_inputs(task_type, category, args, custom, inputs)
     with tempfile.TemporaryDirectory(prefix="flytower-run-") as folder:
         prefix = output_prefix or folder
         try:
@@ -80,3 +71,22 @@ def run(
         except KeyboardInterrupt:
             click.echo(f"{task_type}: interrupted", err=True)
             sys.exit(INTERRUPTED)
+
+
+def _load_connectors(modules: Sequence[str], *, flytekit: bool) -> None:
+    """Load what brings connectors; what cannot be loaded is logged."""
+    sys.path.insert(0, str(Path.cwd()))
+    load_entry_points()
+    if flytekit:
+        _load_flytekit(modules)
+    else:
+        load_modules(modules)
+
+
+def _load_flytekit(modules: Sequence[str]) -> None:
+    from flytower.connectors import flytekit  # noqa: PLC0415 - a second and 40 MiB that only its users pay
+
+    try:
+        flytekit.load(modules, own_loop=flytekit.EVERY, pickled_metadata=flytekit.EVERY)
+    except flytekit.FlytekitMissing as error:
+        raise click.UsageError(str(error)) from None

@@ -10,11 +10,9 @@ import click
 from flytower.cli.output import meta_to_text, print_json, print_table
 from flytower.cli.params import read_custom, read_endpoint, read_inputs, read_meta
 from flytower.cli.session import Session, run_session
+from flytower.cli.template import template_and_inputs
 from flytower.protocol.client import DEFAULT_TIMEOUT
-from flytower.protocol.codec import CodecError, dict_to_struct
 from flytower.protocol.generated.flyteidl import admin
-from flytower.protocol.generated.flyteidl.core import Container, Identifier, TaskTemplate
-from flytower.protocol.literals import LiteralError, to_literal_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,17 +72,13 @@ def submit(
     synchronous is executed, and its result printed.
     """
     category = admin.TaskCategory(name=task_type, version=type_version)
-    try:
-        template = _template(category, args, custom)
-        literals = to_literal_map(inputs) if inputs else None
-    except (LiteralError, CodecError) as error:
-        raise click.UsageError(str(error)) from None
+    template, literals = template_and_inputs(f"flytower.submit.{task_type}", category, args, custom, inputs)
     header = admin.CreateRequestHeader(template=template, output_prefix=output_prefix or _fresh_prefix())
 
     async def use(session: Session) -> int:
         if await session.is_sync(template):
-            return await session.execute(header, literals)
-        meta = await session.create(header, literals)
+            return await session.execute(header, literals if inputs else None)
+        meta = await session.create(header, literals if inputs else None)
         if wait:
             click.echo(f"created {meta_to_text(meta)}", err=True)
             return await session.wait(category, meta)
@@ -175,16 +169,6 @@ def connectors(endpoint: Endpoint, timeout: float, *, as_json: bool) -> None:
         return 0
 
     run_session(endpoint, timeout, use)
-
-
-def _template(category: admin.TaskCategory, args: Sequence[str], custom: dict[str, Any]) -> TaskTemplate:
-    return TaskTemplate(
-        id=Identifier(name=f"flytower.submit.{category.name}"),
-        type=category.name,
-        task_type_version=category.version,
-        custom=dict_to_struct(custom) if custom else None,
-        container=Container(args=list(args)) if args else None,
-    )
 
 
 def _fresh_prefix() -> str:

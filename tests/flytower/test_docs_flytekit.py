@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -76,8 +77,13 @@ def test_its_sensor_is_a_task(folder: Path) -> None:
 
 
 def test_its_command_without_flytekit_works(folder: Path) -> None:
-    done = run(folder, *command("flytower run"))
+    done = run(folder, *command("flytower run shell"))
     assert '"stdout": "hello\\n"' in done.stdout, done.stderr
+
+
+def test_its_command_with_flytekit_works(folder: Path) -> None:
+    done = run(folder, *command("flytower run --flytekit"))
+    assert json.loads(done.stdout) == {"rows": 3}, done.stderr
 
 
 def test_it_explains_each_setting_that_is_about_flytekit() -> None:

@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from flyteidl.core import tasks_pb2
 from tests.flytower.conftest import environment
 from tests.flytower.e2e.client import Phase, create_request, sync_messages
 from tests.flytower.e2e.conftest import deployed
+from tests.flytower.e2e.echo import echoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,27 +27,10 @@ if TYPE_CHECKING:
 OWN_TASKS = Path(__file__).with_name("own_tasks.py")
 
 
-class Echo(BaseHTTPRequestHandler):
-    """An API that says what it was sent."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"got " + body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture(name="url", scope="module")
 def _url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+    with echoing() as url:
+        yield url
 
 
 def start(folder: Path, url: str, *args: str) -> subprocess.Popen[str]:
