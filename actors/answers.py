@@ -61,7 +61,7 @@ class Published:
         self.asleep = False
 
     def touch(self, now: float) -> bool:
-        """Note a read; returns True when the task slept, and has to be told that it is wanted."""
+        """Note a read; returns True when the task has to be told of it: it slept, or nobody had ever read it."""
         if self.read:
             self.read_gap = now - self.read_at
         self.read = True

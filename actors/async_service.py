@@ -186,7 +186,7 @@ class AsyncConnectorService:
         born = self._directory.get(task)
         if born is not None:
             for earlier in self._directory.earlier(born):
-                host.tell(earlier.task, Superseded(earlier.read))
+                host.tell(earlier.task, Superseded())
         return task
 
     def _adopt(self, connector: Bound, birth: Callable[[bytes], str], meta: bytes) -> str:

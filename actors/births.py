@@ -59,6 +59,7 @@ def reserve(
         fingerprint=fingerprint,
         request=request,
         withheld=withheld,
+        unread=bool(identity.place),  # without a place no later attempt is known to be one
     )
     return record(task)
 
@@ -142,6 +143,7 @@ def row_of(task: Task, wall: float = 0.0, note: str = "") -> Row:
         wish=task.wish,
         verdict=task.verdict,
         withheld=task.withheld,
+        unread=task.unread,
         created_at=task.created_at,
         changed_at=wall,
         ended_at=wall if task.stage in OVER else 0.0,
@@ -211,5 +213,6 @@ def _from_row(row: Row, policy: Policy) -> Task:
         wish=row.wish,
         verdict=row.verdict,
         withheld=row.withheld,
+        unread=row.unread,
         created_at=row.created_at,
     )

@@ -173,7 +173,7 @@ class ConnectorHost:
         for task in tasks:
             entry = self._directory.get(task)
             if entry is not None and entry.place and self._directory.is_superseded(entry):
-                self.tell(task, Superseded(entry.read))
+                self.tell(task, Superseded())
 
     def _start(self, begun: tuple[Task, Sequence[object]]) -> str:
         known = self._directory.get(begun[0].id) is not None

@@ -204,11 +204,11 @@ def wish_early(task: Task, event: DeleteAsked, _now: float) -> Step:
     return _with_wish(task, effects)
 
 
-def superseded_early(task: Task, event: Superseded, _now: float) -> Step:
+def superseded_early(task: Task, _event: Superseded, _now: float) -> Step:
     """RESERVED or CREATING, and a later attempt is there: nobody waits for this one unless somebody has read it."""
     if task.wish:
         return keep(task)
-    if event.read:
+    if not task.unread:
         return spare(task)
     task, effects = record(task._replace(wish=True), SUPERSEDED)
     return _with_wish(task, effects)

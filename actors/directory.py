@@ -45,6 +45,7 @@ class Entry(Published):
         self.meta = task.meta
         self.stage = task.stage
         self.names: tuple[bytes, ...] = ()
+        self.asleep = task.unread  # its actor wants to hear of the first read
 
 
 class Directory:

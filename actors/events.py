@@ -32,7 +32,7 @@ class ReadAsked(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Somebody read a task that was asleep."""
+    """Somebody read a task that was asleep, or that nobody had read before."""
 
 
 class DeleteAsked(NamedTuple):
@@ -42,9 +42,7 @@ class DeleteAsked(NamedTuple):
 
 
 class Superseded(NamedTuple):
-    """A later attempt of the same Flyte task was created. `read` tells whether anybody ever read this one."""
-
-    read: bool
+    """A later attempt of the same Flyte task was created."""
 
 
 class ForgetAsked(NamedTuple):

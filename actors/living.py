@@ -8,7 +8,7 @@ from flytower.actors import polling
 from flytower.actors.answers import own_resource, with_note
 from flytower.actors.events import Hibernate, Invoke
 from flytower.actors.failures import FailureKind
-from flytower.actors.steps import SUPERSEDED, Step, finish, keep, publish, record, spare, wake_in, wish
+from flytower.actors.steps import SUPERSEDED, Step, finish, keep, note_read, publish, record, spare, wake_in, wish
 from flytower.actors.task import TERMINAL, Stage, Task
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.runtime.entity import CancelCall, Sleep, Wake
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from flytower.actors.events import DeleteAsked, Draining, Due, Polled, PollFailed, ReadAsked, Superseded, Wanted
     from flytower.actors.failures import Failure
 
+HIBERNATING = 0.0
+"""The interval of a task that is not polled until somebody reads it; then its backoff begins anew."""
+
 
 def poll_due(task: Task, event: Due, now: float) -> Step:
     """The timer came due: poll, or wait until somebody is interested."""
@@ -24,15 +27,17 @@ def poll_due(task: Task, event: Due, now: float) -> Step:
         return keep(task)
     pause = polling.pause(task, now, event.demand)
     if pause == float("inf"):
-        return task, [Hibernate(), Sleep()]
+        return task._replace(interval=HIBERNATING), [Hibernate(), Sleep()]
     if pause > 0.0:
         return task, [wake_in(pause)]
     return task._replace(polled_at=now, calling=True), [Invoke("get")]
 
 
-def wanted(task: Task, _event: Wanted, _now: float) -> Step:
-    """Somebody reads a task that slept."""
-    return task, [Wake(0.0)]
+def wanted(task: Task, event: Wanted, now: float) -> Step:
+    """Somebody reads a task that slept, or that nobody had read before."""
+    asleep = task.interval == HIBERNATING
+    task, effects = note_read(task, event, now)
+    return task, [*effects, Wake(0.0)] if asleep else effects
 
 
 def read_first(task: Task, event: ReadAsked, _now: float) -> Step:
@@ -82,9 +87,9 @@ def delete_live(task: Task, event: DeleteAsked, _now: float) -> Step:
     return task, [CancelCall("get"), Sleep(), *effects]
 
 
-def superseded_live(task: Task, event: Superseded, _now: float) -> Step:
+def superseded_live(task: Task, _event: Superseded, _now: float) -> Step:
     """A later attempt is there: if nobody ever read this one, its reply was lost, and nobody else will delete it."""
-    if event.read:
+    if not task.unread:
         return spare(task)
     task, effects = record(task._replace(stage=Stage.DELETING, calling=False, failures=0, wish=True), SUPERSEDED)
     return task, [CancelCall("get"), Sleep(), *effects]

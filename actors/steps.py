@@ -10,7 +10,7 @@ from flytower.actors.task import TERMINAL, Stage, Task, Waiter
 from flytower.runtime.entity import End, Refuse, Reply, Sleep, Wake
 
 if TYPE_CHECKING:
-    from flytower.actors.events import CreateAsked, DeleteAsked, ReadAsked
+    from flytower.actors.events import CreateAsked, DeleteAsked, ReadAsked, Wanted
     from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 
 Step: TypeAlias = tuple[Task, list[object]]
@@ -28,6 +28,9 @@ SUPERSEDED = "a later attempt was created, and nobody has read this one"
 RESOLUTION = 0.010
 """Seconds. A pause is at least as long: timers are that late anyway, and what rounding leaves of one (1e-14 s) would
 end before the clock has moved, again and again."""
+
+READ = "somebody has read it for the first time"
+"""Why a task is written whose job has not changed, for the history."""
 
 SPARED = "a later attempt was created; whoever has read this one sees to its end"
 """Why a task leaves its place, for the history."""
@@ -116,6 +119,11 @@ def confirm_deletes(task: Task) -> Step:
 def forget(task: Task) -> Step:
     """End the actor and take the task out of the ledger: whoever asks for it from now on adopts it anew."""
     return task, [Forget(), End()]
+
+
+def note_read(task: Task, _event: Wanted, _now: float) -> Step:
+    """Write down that somebody knows the task: it is not deleted when a later attempt comes, be it after a restart."""
+    return record(task._replace(unread=False), READ) if task.unread else keep(task)
 
 
 def spare(task: Task) -> Step:

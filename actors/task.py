@@ -50,6 +50,7 @@ class Task(NamedTuple):
         fingerprint: What a retried CreateTask must agree in; "" when unknown.
         request: What create needs, until it has returned.
         withheld: Whether the request carries secrets, and therefore never goes into the ledger.
+        unread: Whether it is certain that nobody has ever read it; of an adopted task it never is.
         created_at: When it was begun, in Unix seconds: for people, never for an order.
         seq: How many changes were sent to the ledger.
         durable: Up to which of these the ledger has confirmed.
@@ -57,7 +58,7 @@ class Task(NamedTuple):
         name: The resource_meta that CreateTask answered, and answers again; b"" before.
         phase: The phase last published.
         resource: The encoded Resource last given by the connector; b"" before the first.
-        interval: Seconds between polls, as the backoff has it now.
+        interval: Seconds between polls, as the backoff has it now; 0 while it hibernates.
         polled_at: When the last poll started.
         answered_at: When the external system last answered.
         live_at: When it became LIVE.
@@ -84,6 +85,7 @@ class Task(NamedTuple):
     fingerprint: str = ""
     request: Any = None
     withheld: bool = False
+    unread: bool = False
     created_at: float = 0.0
     seq: int = 0
     durable: int = 0

@@ -278,6 +278,7 @@ def _full(task: str, content: bytes) -> Row:
         changed_at=0.1 + 0.2,
         ended_at=1e300,
         note="naïve-任务",
+        unread=True,
     )
 
 

@@ -28,6 +28,7 @@ class Row:
         wish: Whether somebody wants it deleted.
         verdict: The encoded Resource to answer once a delete was tried.
         withheld: Whether the request carries secrets, so that it is not kept.
+        unread: Whether it is certain that nobody has ever read it; not known of rows that schema 0001 has written.
         created_at: When the task was begun, in Unix seconds. Times are for people; order comes from `seq`.
         changed_at: When it became what the row says.
         ended_at: When it was over, as far as `changed_at` is that; 0 as long as it is not.
@@ -56,3 +57,4 @@ class Row:
     changed_at: float = 0.0
     ended_at: float = 0.0
     note: str = ""
+    unread: bool = False

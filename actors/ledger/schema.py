@@ -22,6 +22,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
+    false,
 )
 
 from flytower.actors.ledger.row import Row
@@ -60,6 +61,7 @@ tasks = Table(
     Column("ended_at", Float, nullable=False),
     Column("note", String, nullable=False),
     Column("digest", LargeBinary, nullable=False),
+    Column("unread", Boolean, nullable=False, server_default=false()),
     Index("tasks_by_category", "category_name", "category_version"),
 )
 
@@ -98,7 +100,11 @@ owner = Table(
 
 ROW_FIELDS = tuple(field.name for field in fields(Row))
 
+FIRST_FIELDS = ROW_FIELDS[: ROW_FIELDS.index("unread")]
+"""Those of schema 0001, which every digest is of."""
+
 _values = attrgetter(*ROW_FIELDS)
+_first_values = attrgetter(*FIRST_FIELDS)
 
 
 def values_of(row: Row) -> dict[str, Any]:
@@ -129,5 +135,8 @@ def row_of(values: RowMapping) -> tuple[Row, bool]:
 
 def digest_of(row: Row) -> bytes:
     """Digest the content of a row: databases notice torn pages, but not a flipped bit inside a value."""
-    content = repr(_values(row)).encode("utf-8", "surrogatepass")  # None is not b"None", and every value has an end
+    said = repr(_first_values(row))  # None is not b"None", and every value has an end
+    if row.unread:  # what came later joins in where it says something: rows of an earlier schema keep their digests
+        said += "unread"
+    content = said.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()

@@ -211,14 +211,16 @@ class World:
             )
             for other in list(self.actors.values()):
                 if other.task.place == "p" and other.task.attempt < attempt:
-                    if (
-                        not other.read
-                        and not other.task.freed
-                        and other.task.stage not in (Stage.FINISHED, Stage.UNKNOWN)
-                    ):
-                        self.superseded.add(other.task.id)
-                    self.tell(other, Superseded(other.read))
+                    self._supersede(other)
         return self._ask(actor, lambda promise: CreateAsked(promise, self.now + patience, fingerprint, request))
+
+    def _supersede(self, actor: Actor) -> None:
+        task, row = actor.task, self.store.get(actor.task.id)
+        if task.unread and not task.freed and task.stage not in (Stage.FINISHED, Stage.UNKNOWN):
+            self.superseded.add(task.id)
+        self.tell(actor, Superseded())
+        if row is not None and not row.unread:
+            assert actor.task.wish == task.wish, "an attempt is deleted that somebody is known to have read"
 
     def read(self, meta: bytes) -> Promise[Any]:
         actor = self._named(meta)
@@ -407,7 +409,7 @@ class World:
         return promise
 
     def _start(self, begun: tuple[Task, list[object]], earlier: Actor | None = None) -> Actor:
-        actor = Actor(begun[0], read_at=self.now, since=self.now)
+        actor = Actor(begun[0], asleep=begun[0].unread, read_at=self.now, since=self.now)
         if earlier is not None:
             actor.read, actor.read_at, actor.read_gap = earlier.read, earlier.read_at, earlier.read_gap
         assert actor.task.id not in self.actors

@@ -64,6 +64,7 @@ def test_a_reserved_task_writes_its_intent_down_and_calls_nobody() -> None:
         place="p",
         attempt=3,
         fingerprint="f",
+        unread=True,
         request=bytes(REQUEST),
     )
 
@@ -260,6 +261,7 @@ def test_every_field_of_a_row_comes_from_the_task() -> None:
         wish=True,
         verdict=resource(Phase.FAILED),
         created_at=7.5,
+        unread=True,
         category=TaskCategory("spark", 1),
     )
     row, empty = row_of(task, 8.5, "why"), Row(TASK, 1, "spark", 1, "creating")

@@ -17,6 +17,7 @@ from flytower.actors.events import (
     Recorded,
     RecordFailed,
     Superseded,
+    Wanted,
 )
 from flytower.actors.failures import FailureKind
 from flytower.actors.steps import LEDGER_RETRY, RESOLUTION
@@ -97,7 +98,12 @@ def test_an_attempt_that_a_later_one_replaces_is_deleted_unless_somebody_has_rea
     read: bool,  # noqa: FBT001 - a table
     wished: bool,  # noqa: FBT001 - a table
 ) -> None:
-    life = Life(a_task(stage, place="p")).send(Superseded(read))
+    life = Life(a_task(stage, place="p", unread=True))
+    if read:
+        life.send(Wanted())
+        assert life.recorded is not None
+        assert not life.recorded.unread, "a server that begins anew has to know it"
+    life.send(Superseded())
     assert life.stage is stage
     assert life.task.wish is wished
     assert life.recorded is not None
@@ -105,8 +111,15 @@ def test_an_attempt_that_a_later_one_replaces_is_deleted_unless_somebody_has_rea
     assert life.recorded.place == ("p" if wished else "")
 
 
+@pytest.mark.parametrize("stage", [Stage.RESERVED, Stage.CREATING, Stage.LIVE])
+def test_only_the_first_read_is_written_down(stage: Stage) -> None:
+    life = Life(a_task(stage, place="p", unread=True)).send(Wanted())
+    assert life.recorded is not None
+    assert life.send(Wanted()).effects == []
+
+
 def test_being_replaced_twice_is_written_down_once() -> None:
-    assert creating(wish=True).send(Superseded(read=False)).effects == []
+    assert creating(wish=True).send(Superseded()).effects == []
 
 
 # ---- CREATING: joining, waiting, provisional answers -----------------------------------------------------------
@@ -493,9 +506,9 @@ def test_a_job_that_is_not_there_and_whose_credentials_are_lost_does_not_exist()
     assert (life.stage, life.task.phase) == (Stage.FINISHED, Phase.RETRYABLE_FAILED)
 
 
-@pytest.mark.parametrize("event", [DeleteAsked(), Superseded(read=False)])
+@pytest.mark.parametrize("event", [DeleteAsked(), Superseded()])
 def test_a_wish_ends_the_wait_for_credentials_since_nobody_sends_them_again(event: Event) -> None:
-    life = restarted().send(event)
+    life = restarted(unread=True).send(event)
     assert (life.stage, life.task.wish) == (Stage.UNKNOWN, True)
 
 

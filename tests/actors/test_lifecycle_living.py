@@ -224,12 +224,12 @@ def test_a_delete_stops_the_poll_under_way_and_begins_when_the_wish_is_durable()
 def test_a_live_attempt_that_a_later_one_replaces_is_deleted_unless_somebody_has_read_it(
     read: bool,  # noqa: FBT001 - a table
 ) -> None:
-    life = polling(place="p").send(Superseded(read))
+    life = polling(place="p", unread=not read).send(Superseded())
     if read:
         assert (life.stage, life.cancelled, life.task.wish) == (Stage.LIVE, [], False)
         assert life.recorded is not None
-        assert life.recorded.place == "", "a server that begins anew cannot know who has read it"
-        assert life.send(Superseded(read)).effects == []
+        assert life.recorded.place == "", "it is its reader's from now on"
+        assert life.send(Superseded()).effects == []
     else:
         assert (life.stage, life.cancelled, life.timer) == (Stage.DELETING, ["get"], None)
         assert life.recorded is not None

@@ -75,8 +75,7 @@ EXAMPLES: list[Event] = [
     Wanted(),
     DeleteAsked(promise),
     DeleteAsked(),
-    Superseded(read=False),
-    Superseded(read=True),
+    Superseded(),
     Recorded(1),
     Recorded(9),
     RecordFailed(9, "the disk is full"),
@@ -178,7 +177,7 @@ def test_a_server_that_stops_changes_nothing_about_a_task(stage: Stage) -> None:
 @pytest.mark.parametrize("stage", [Stage.FINISHED, Stage.DELETING, Stage.DELETED, Stage.UNKNOWN])
 def test_a_later_attempt_does_not_touch_one_that_is_over_or_being_deleted(stage: Stage) -> None:
     task = a_task(stage)
-    assert step(task, Superseded(read=False), NOW) == (task, [])
+    assert step(task, Superseded(), NOW) == (task, [])
 
 
 def test_a_task_shows_who_it_is_and_where_it_is() -> None:

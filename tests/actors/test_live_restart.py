@@ -120,6 +120,23 @@ async def test_an_attempt_that_was_read_before_it_was_replaced_is_left_alone_by_
     assert [job.name for job in system.living()] == ["job-0", "job-2"]
 
 
+@pytest.mark.parametrize("read", [False, True])
+async def test_a_next_attempt_that_comes_after_a_restart_replaces_the_earlier_one_unless_somebody_had_read_it(
+    autojump_clock: MockClock,
+    system: ExternalSystem,
+    read: bool,  # noqa: FBT001 - a table
+) -> None:
+    store = FlakyStore()
+    async with running(NeitherConnector(system), store=store) as client:
+        meta = await client.create("neither", "s3://bucket/run/node/0")
+        if read:
+            await client.get("neither", meta)
+    async with running(NeitherConnector(system), store=store) as client:
+        await client.create("neither", "s3://bucket/run/node/1")
+        await trio.sleep(60)
+    assert [job.name for job in system.living()] == (["job-0"] if read else []) + ["job-1"]
+
+
 async def test_a_create_that_a_stop_cut_off_is_never_repeated_where_nobody_can_know(
     autojump_clock: MockClock, system: ExternalSystem
 ) -> None:

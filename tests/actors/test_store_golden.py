@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from flytower.actors.ledger import migrations
 from flytower.actors.ledger.opening import open_store
 from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.sql import SqlStore
@@ -40,8 +41,9 @@ def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / str(request.param.name)
 
 
-def test_there_is_one_for_the_first_version() -> None:
-    assert next(path.stem for path in GOLDEN) == "v0001"
+def test_there_is_one_for_each_version_of_the_schema() -> None:
+    versions = Path(migrations.__path__[0]) / "versions"
+    assert [path.stem for path in GOLDEN] == sorted(path.stem[:5] for path in versions.glob("v*.py"))
 
 
 def test_it_opens_with_every_row_its_history_and_its_commands(golden: Path) -> None:

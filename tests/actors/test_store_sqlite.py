@@ -149,7 +149,7 @@ def test_a_newer_schema_is_refused_with_both_versions(path: Path) -> None:
         store.put([row(1)])
     execute(path, "UPDATE alembic_version SET version_num = '9876'")
     before = path.read_bytes()
-    with pytest.raises(LedgerError, match=r"ledger\.db has schema 9876, .* newer version .* knows 0001\b"):
+    with pytest.raises(LedgerError, match=r"ledger\.db has schema 9876, .* newer version .* knows 0002\b"):
         SqlStore(f"sqlite:///{path}")
     assert path.read_bytes() == before
 
