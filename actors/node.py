@@ -61,14 +61,17 @@ DEFAULT_PORT = 8000
 DEFAULT_METRICS_PORT = 9090
 """Where flytekit's connector server shows its metrics."""
 
-DEFAULT_GRACE = 20.0
-"""Seconds for calls in flight at shutdown: Kubernetes kills a pod after 30, and the tree needs some of them."""
+DEFAULT_GRACE = 25.0
+"""Seconds from the wish to stop to the end: Kubernetes kills a pod after 30."""
 
 DRAIN_LOOK_SECONDS = 0.05
 """Seconds between two looks at what a server that stops still waits for."""
 
-STOP_SECONDS = 5.0
-"""Seconds that each other part of the tree gets to stop."""
+STOP_SECONDS = 10.0
+"""Seconds of the grace that the parts of the tree get to stop in, after calls and creates have had theirs."""
+
+STOP_SHARE = 0.5
+"""The largest share of the grace that this may be."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class NodeConfig:
         port: The port; 0 picks one, None serves nobody (local runs, where the caller talks to `Node.tasks`).
         metrics_host: The observer's address.
         metrics_port: The observer's port; 0 picks one, None runs no observer.
-        grace: Seconds that calls in flight get at shutdown.
+        grace: Seconds for a whole stop; calls and creates get all but the last ten of them, and at least half.
         limits: What a client may do.
         tasks: Tasks of one connector at once.
         watchdog: Seconds that the event loop may be late before somebody is named; 0 for no watchdog.
@@ -166,6 +169,17 @@ class Node:
             raise RuntimeError("the node is not open; use it inside `async with open_node(...)`")
         return self.system.tree()
 
+    async def stop(self, grace: float) -> None:
+        """Drain, then stop all parts in order. The block that opened the node goes on.
+
+        Args:
+            grace: Seconds for all of it; what has not ended by then is cancelled.
+        """
+        end = trio.current_time() + grace
+        await self.drain(grace - stop_seconds(grace))
+        if self.system is not None:
+            await self.system.stop(max(0.0, end - trio.current_time()))
+
     async def drain(self, grace: float) -> None:
         """Turn NOT_SERVING, take no new calls, and wait for those in flight, `grace` seconds at most.
 
@@ -181,20 +195,26 @@ class Node:
 
     def specs(self) -> list[ChildSpec]:
         """Return the children of the tree's root, in start order."""
+        part = self._part_grace
         specs = [
             ChildSpec("timers", lambda: self.timers),
-            ChildSpec("ledger", lambda: self.ledger, grace=STOP_SECONDS),
+            ChildSpec("ledger", lambda: self.ledger, grace=part),
             self.registry,
-            ChildSpec("connectors", self._make_connectors, grace=2 * STOP_SECONDS),
+            ChildSpec("connectors", self._make_connectors, grace=part),
         ]
         if self.config.port is not None:
-            specs.append(ChildSpec("gateway", self._make_gateway, grace=self.config.grace + STOP_SECONDS))
+            specs.append(ChildSpec("gateway", self._make_gateway, grace=self.config.grace + part))
         if self.config.metrics_port is not None:
             specs.append(ChildSpec("observer", self._make_observer))
         specs.append(ChildSpec("janitor", self._make_janitor))
         if self.config.watchdog:
             specs.append(ChildSpec("watchdog", self._make_watchdog))
         return specs
+
+    @property
+    def _part_grace(self) -> float:
+        """Seconds for a connector's host, which may have calls that never end, and as many for the ledger after it."""
+        return stop_seconds(self.config.grace) / 2
 
     def _make_janitor(self) -> Janitor:
         retention = self.config.retention
@@ -228,7 +248,7 @@ class Node:
 
         category = connector.category
         name = category.name.replace("/", "%2F")  # a path has one component for each actor
-        return ChildSpec(f"{name}@{category.version}", make, grace=STOP_SECONDS)
+        return ChildSpec(f"{name}@{category.version}", make, grace=self._part_grace)
 
     def _make_gateway(self) -> Gateway:
         methods = [*self.tasks.methods(), *self.sync_tasks.methods(), *self.metadata.methods()]
@@ -243,6 +263,11 @@ class Node:
 
     def _observe(self, _observer: Observer, address: tuple[str, int]) -> None:
         self._metrics_address = address
+
+
+def stop_seconds(grace: float) -> float:
+    """Return how many seconds of a grace the parts of the tree get."""
+    return min(STOP_SECONDS, STOP_SHARE * grace)
 
 
 @asynccontextmanager
@@ -262,7 +287,7 @@ async def open_node(
         SystemFailed: Something in the tree failed more often than its supervisors allow; the block is cancelled.
     """
     node = Node(config, new_id or (lambda: uuid.uuid4().hex))
-    budget = config.grace + 2 * STOP_SECONDS
+    budget = config.grace + stop_seconds(config.grace)
     async with (
         open_event_loop(),
         open_system(node.specs(), strategy=Strategy.REST_FOR_ONE, budget=budget, rng=rng) as system,

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from campaigns import answers, damage, deploys, kills, outage
+from flytower.actors.node import DEFAULT_GRACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,12 +115,9 @@ def drain_lines(_seed: int, *, small: bool) -> Iterator[Line]:
         f"cut {found.cut}, deletes {found.deletes}, bad exits {found.bad_exits}, "
         f"slowest end {found.slowest:.1f} s after the signal"
     )
-    held = found.cut == found.deletes == found.bad_exits == 0 and found.slowest < GRACE
-    yield Line(f"SIGTERM under 100 creates in flight, {found.runs} runs", figure, f"0, 0, 0, below {GRACE:.0f} s", held)
-
-
-GRACE = 25.0
-"""Seconds in which a server has to end: Kubernetes kills after 30."""
+    held = found.cut == found.deletes == found.bad_exits == 0 and found.slowest < DEFAULT_GRACE
+    wanted = f"0, 0, 0, below {DEFAULT_GRACE:.0f} s"
+    yield Line(f"SIGTERM under 100 creates in flight, {found.runs} runs", figure, wanted, held)
 
 
 def damage_lines(_seed: int, *, small: bool) -> Iterator[Line]:

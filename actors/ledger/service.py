@@ -171,7 +171,7 @@ class Ledger:
                 try:
                     await context.stop_requested.wait()
                 finally:
-                    self._hurry()
+                    self._hurry(min(FLUSH_SECONDS, context.grace))
                     nursery.cancel_scope.cancel(reason="the ledger was told to stop")
         finally:
             await self._flush()
@@ -182,9 +182,9 @@ class Ledger:
         while self._queue and not self.trouble and trio.current_time() < self._flush_by:
             await self._commit()
 
-    def _hurry(self) -> None:
+    def _hurry(self, seconds: float = FLUSH_SECONDS) -> None:
         """From now on, wait for the store no longer than the time for a flush, the commit under way included."""
-        self._flush_by = min(self._flush_by, trio.current_time() + FLUSH_SECONDS)
+        self._flush_by = min(self._flush_by, trio.current_time() + seconds)
         if self._patience is not None:
             self._patience.deadline = self._flush_by
 

@@ -47,6 +47,9 @@ HURRY_SECONDS: Final = 2.0
 YOUNG_OBJECTS: Final = 20_000
 """Objects that are made between two looks of the garbage collector, some megabytes; Python's 700 are for scripts."""
 
+LATE: Final = 1
+"""The exit code of a server that has not stopped within its grace."""
+
 SIGNAL_BASE: Final = 128
 """A process that a signal ended says so with 128 and the signal's number, by the shells' convention."""
 
@@ -62,7 +65,7 @@ SIGNAL_BASE: Final = 128
 @click.option(
     "--ledger", help="Where tasks are kept: sqlite:///PATH, postgresql://..., memory://.  [a file in ~/.local/state]"
 )
-@click.option("--grace", help="Seconds for calls in flight at shutdown.  [20]")
+@click.option("--grace", help="Seconds from SIGTERM to the end; calls in flight get most of them.  [25]")
 @click.option("--log-level", metavar="|".join(LEVELS), help="[info]")
 @click.option("--log-format", metavar="|".join(FORMATS), help="[auto: console on a terminal]")
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file.  [FLYTOWER_CONFIG]")
@@ -70,7 +73,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     """Serve the connectors that MODULES and installed packages register.
 
     Prints one line on stdout when it is ready: `flytower ready grpc=HOST:PORT metrics=HOST:PORT`. SIGTERM and SIGINT
-    stop it in order: health turns NOT_SERVING, calls in flight finish within the grace, and it exits with 0.
+    stop it in order: health turns NOT_SERVING, calls in flight finish, and it exits with 0 within the grace.
     External jobs go on. A second signal stops it at once.
     """
     flags["modules"] = flags["modules"] or None
@@ -173,7 +176,8 @@ async def _serve_until_asked(settings: Settings, stopping: _Stopping) -> None:
             _say_ready(node)
             await stopping.asked.wait()
             log.info("Stopping: calls in flight may finish", grace=settings.grace)
-            await node.drain(settings.grace)
+            _exit_later(settings.grace, LATE)  # be the event loop blocked, or the ledger
+            await node.stop(settings.grace)
 
 
 @asynccontextmanager
@@ -237,7 +241,6 @@ class _Stopping:
                 continue
             self.code = SIGNAL_BASE + number
             log.warning("A second signal: stopping at once", signal=signal.Signals(number).name)
-            # Nothing is lost by it: every intent is in the ledger before it is acted upon, and jobs run on their own.
             _exit_later(HURRY_SECONDS, self.code)
             server.cancel(reason="a second signal")
             return
@@ -245,9 +248,15 @@ class _Stopping:
 
 def _exit_later(seconds: float, code: int) -> None:
     """End the process after a time, whatever it is doing; from a thread, since the event loop may be blocked."""
-    timer = threading.Timer(seconds, os._exit, (code,))
+    timer = threading.Timer(seconds, _exit_now, (seconds, code))
     timer.daemon = True
     timer.start()
+
+
+def _exit_now(seconds: float, code: int) -> None:
+    # Nothing is lost by it: every intent is in the ledger before it is acted upon, and jobs run on their own.
+    log.critical("The server has not stopped in time, and is ended", seconds=seconds)
+    os._exit(code)
 
 
 def _node_config(settings: Settings, store: Store) -> NodeConfig:

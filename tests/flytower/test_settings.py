@@ -208,7 +208,7 @@ MODULE = st.from_regex(r"[a-z_]\w{0,5}(\.[a-z_]\w{0,5}){0,2}", fullmatch=True).f
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "port": st.integers(0, 65535),
     "metrics_port": st.none() | st.integers(0, 65535),
-    "grace": st.floats(0, 3600),
+    "grace": st.floats(2, 3600),
     "entry_points": st.booleans(),
     "modules": st.lists(MODULE, max_size=4).map(tuple),
     "log_level": st.sampled_from(["debug", "error"]),

@@ -7,6 +7,7 @@ in the folder in which the server runs. A call that has to wait does so for a fi
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ class ScriptedMeta(ResourceMeta):
 
 
 class ScriptedConnector(AsyncConnectorBase):
-    """Its jobs do what their `custom` says: `create` (an answer to create itself), `wait` (a file), `answer`."""
+    """Its jobs do what their `custom` says: `create` (its answer), `wait` (for a file), `block` (seconds), `answer`."""
 
     name = "Scripted Connector"
     policy = FAST
@@ -88,6 +89,8 @@ class ScriptedConnector(AsyncConnectorBase):
         note("create", output_prefix)
         if "wait" in custom:
             await wait_for(custom["wait"])
+        if "block" in custom:
+            time.sleep(custom["block"])  # noqa: ASYNC251 - what a coroutine must not do
         said(custom.get("create", {}))
         job = uuid.uuid4().hex
         note("created", output_prefix, job)

@@ -154,6 +154,31 @@ class TestStop:
             assert jobs
             assert deployment.running_jobs() == jobs
 
+    def test_a_create_that_never_ends_is_left_to_recovery_inside_the_grace(self, deploy: Deploy) -> None:
+        with deploy("--grace", "2") as deployment:
+            request = create_request("token", {"wait": "never"})
+            created = deployment.flyte.tasks.CreateTask.future(request, timeout=PATIENCE)
+            until(deployment.record)
+            assert deployment.server.stop(signal.SIGTERM) == 0, "1 says that it had to be ended"
+            assert created.code() is grpc.StatusCode.UNAVAILABLE
+        with deploy() as deployment:
+            until(lambda: len(deployment.record()) == 2)
+            assert len({line.split()[2] for line in deployment.record()}) == 1, "the same token again"
+
+    def test_a_server_whose_event_loop_is_blocked_is_ended_when_its_grace_is_over(self, deploy: Deploy) -> None:
+        with deploy("--grace", "2") as deployment:
+            request = create_request("scripted", {"wait": "go", "block": 3600})
+            created = deployment.flyte.tasks.CreateTask.future(request, timeout=PATIENCE)
+            until(deployment.record)
+            health = deployment.flyte.health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+            assert next(health).status == Health.SERVING
+            deployment.server.process.send_signal(signal.SIGTERM)
+            assert next(health).status == Health.NOT_SERVING
+            deployment.allow("go")
+            assert deployment.server.process.wait() == 1
+            assert "has not stopped in time" in deployment.server.log()
+            created.cancel()
+
 
 class TestRestart:
     """A server is killed, and the next one knows nothing but what Flyte and the external system have."""
