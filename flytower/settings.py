@@ -85,6 +85,10 @@ def _grace(seconds: float) -> str | None:
     return None if MIN_GRACE <= seconds <= MAX_GRACE else f"must be from {MIN_GRACE:.0f} to {MAX_GRACE:.0f} seconds"
 
 
+def _pause(seconds: float) -> str | None:
+    return None if 0 <= seconds <= MAX_GRACE else f"must be from 0 to {MAX_GRACE:.0f} seconds"
+
+
 def _positive(number: int) -> str | None:
     return None if number > 0 else "must be above 0"
 
@@ -162,7 +166,7 @@ class Settings:
         30.0,
         "Seconds to wait at start for another server to give the ledger up.",
         "A rolling update starts the new server before the old one has ended.",
-        _grace,
+        _pause,
     )
     retention: float = _setting(
         RETENTION,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import sqlite3
 import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -164,6 +166,53 @@ class TestTroubledLedger:
                 other.execute("ROLLBACK")
             until(lambda: deployment.samples()["flytower_ledger_failing",] == 0)
             deployment.flyte.create(create_request("scripted", RUNNING))
+
+    def test_so_is_it_with_a_full_disk(self, deploy: Deploy, tmp_path: Path) -> None:
+        """The disk is full for the server alone: no file of its may grow."""
+        with deploy() as deployment:
+            meta = deployment.flyte.create(create_request("scripted", RUNNING))
+            deployment.flyte.until("scripted", meta, Phase.RUNNING)
+            size = (tmp_path / "ledger.sqlite-wal").stat().st_size
+            server, unlimited = deployment.server.process.pid, resource.RLIM_INFINITY
+            resource.prlimit(server, resource.RLIMIT_FSIZE, (size, unlimited))
+            for _ in range(2):
+                with pytest.raises(grpc.RpcError) as refused:
+                    deployment.flyte.create(create_request("scripted", RUNNING))
+                assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+                assert "ledger.sqlite cannot be written" in refused.value.details()
+                assert deployment.flyte.get("scripted", meta).phase == Phase.RUNNING
+            resource.prlimit(server, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+            until(lambda: deployment.samples()["flytower_ledger_failing",] == 0)
+            deployment.flyte.create(create_request("scripted", RUNNING))
+        assert len(deployment.record()) == 4, "what was refused was not created"
+
+    def test_one_that_may_only_be_read_is_refused_by_name(self, deploy: Deploy, tmp_path: Path) -> None:
+        with deploy() as deployment:
+            deployment.server.stop()
+        ledger = tmp_path / "ledger.sqlite"
+        ledger.chmod(0o444)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_ANYBODY],
+            cwd=tmp_path,
+            env=environment(tmp_path, FLYTOWER_LEDGER=f"sqlite:///{ledger}", FLYTOWER_PORT="0"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "ledger.sqlite cannot be written: attempt to write a readonly database" in done.stderr
+
+
+AS_ANYBODY = """
+import ctypes
+from flytower.cli.app import main
+
+# Without its capabilities even root may not write to a file whose mode forbids it.
+header, nothing = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+assert ctypes.CDLL(None).capset(header, nothing) == 0
+main(["serve", "--metrics-port", "off"])
+"""
+"""Runs a server as a user without privileges."""
 
 
 class TestTasksCommand:
