@@ -1,12 +1,10 @@
-"""What a GetTask is answered with: encoded once, when it is published."""
+"""What a GetTask is answered with: a Resource that was encoded when the connector gave it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from betterproto2 import encode_varint
-
-from flytower.protocol.encode import encoded
+from flytower.protocol.encode import encoded, varint
 from flytower.protocol.generated.flyteidl.admin import Resource
 
 if TYPE_CHECKING:
@@ -35,30 +33,33 @@ def response(resource: bytes) -> bytes:
 
 def _field_one(payload: bytes) -> bytes:
     """Encode a message whose only field is a sub-message numbered 1 (Protocol Buffers encoding: tag, length, bytes)."""
-    return b"\x0a" + encode_varint(len(payload)) + payload
+    return b"\x0a" + varint(len(payload)) + payload
 
 
 class Published:
     """The answer of one task as readers see it, and what readers leave behind.
 
-    The task's behaviour writes `answer`, `phase` and `asleep`; readers write `read_at`, `read_gap` and `asleep`
+    The task's behaviour writes `resource`, `phase` and `asleep`; readers write `read_at`, `read_gap` and `asleep`
     through `touch`. Both happen on the event loop's thread, between two awaits.
 
     Args:
-        task: The id of the task.
         now: Trio's clock: a new task counts as read at its birth, since somebody has just asked for it.
     """
 
-    __slots__ = ("answer", "asleep", "phase", "read", "read_at", "read_gap", "task")
+    __slots__ = ("asleep", "phase", "read", "read_at", "read_gap", "resource")
 
-    def __init__(self, task: str, now: float) -> None:
-        self.task = task
-        self.answer = b""
+    def __init__(self, now: float) -> None:
+        self.resource = b""  # encoded; most often the very bytes that the task's record has, so they are there once
         self.phase: Phase | None = None
         self.read = False
         self.read_at = now
         self.read_gap = 0.0
         self.asleep = False
+
+    @property
+    def answer(self) -> bytes:
+        """The encoded GetTaskResponse; b"" before the first answer."""
+        return response(self.resource) if self.phase is not None else b""
 
     def touch(self, now: float) -> bool:
         """Note a read; returns True when the task has to be told of it: it slept, or nobody had ever read it."""

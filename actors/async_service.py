@@ -176,10 +176,10 @@ class AsyncConnectorService:
         self, host: ConnectorHost, identity: Identity, asked: str, request: admin.CreateTaskRequest, *, withheld: bool
     ) -> str:
         entry = self._directory.current(identity.key)
-        if entry is not None and not entry.freed:
+        if entry is not None and not entry.state.freed:
             return entry.task
         try:
-            generation = 1 if entry is None else entry.generation + 1
+            generation = 1 if entry is None else entry.state.generation + 1
             task = host.reserve(identity, generation, asked, request, withheld=withheld)
         except HostError as error:
             raise _not_taken(error) from error
@@ -231,9 +231,9 @@ class AsyncConnectorService:
             if decode_reference_untrusted(meta) is not None:
                 raise RpcError(Status.NOT_FOUND, "This reservation is not in the server's ledger.")
             return meta
-        if entry.meta is None:
+        if entry.state.meta is None:
             raise RpcError(Status.UNAVAILABLE, "The job is still being created; try again later.")
-        return entry.meta
+        return entry.state.meta
 
 
 async def the_request(stream: Stream) -> Any:
@@ -275,7 +275,7 @@ def _share_of_deadline(call: Call, default: float) -> float:
 
 
 def _no_answer_yet(entry: Entry) -> bytes:
-    phase = Phase.INITIALIZING if entry.key else Phase.RUNNING
+    phase = Phase.INITIALIZING if entry.state.key else Phase.RUNNING
     return own_resource(phase, "The external system has not told the job's status yet.")
 
 

@@ -45,7 +45,7 @@ from flytower.runtime.entity import Behaviour, Call, Raised, Returned, Stopping,
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from flytower.actors.directory import Directory
+    from flytower.actors.directory import Directory, Entry
     from flytower.actors.ledger.service import Ledger
     from flytower.actors.ledger.store import LedgerError
     from flytower.actors.metrics import Metrics
@@ -105,9 +105,9 @@ class TaskBehaviour(Behaviour[Task]):
 
     def transition(self, state: Task, message: object, now: float) -> tuple[Task, Sequence[object]]:
         """Decide, by the life cycle's table."""
-        task, effects = step(state, self._event(state, message, now), now)
-        if task.stage is not state.stage or task.freed != state.freed or task.meta is not state.meta:
-            self._directory.update(task)
+        entry = self._directory[state.id]
+        task, effects = step(state, self._event(entry, message, now), now)
+        entry.state = task
         return task, self._prepared(task, effects, now)
 
     def begun(self, begun: tuple[Task, Sequence[object]], now: float) -> tuple[Task, Sequence[object]]:
@@ -129,9 +129,7 @@ class TaskBehaviour(Behaviour[Task]):
             case Name(meta):
                 self._directory.name(state.id, meta)
             case Hibernate():
-                entry = self._directory.get(state.id)
-                if entry is not None:
-                    entry.asleep = True
+                self._directory[state.id].asleep = True
             case Forget():
                 self._ledger.forget(state.id)
             case _:
@@ -159,38 +157,38 @@ class TaskBehaviour(Behaviour[Task]):
     def _recorded(self, task_id: str, seq: int, error: LedgerError | None) -> None:
         self._tell(task_id, Recorded(seq) if error is None else RecordFailed(seq, str(error)))
 
-    def _event(self, task: Task, message: Any, now: float) -> Event:
-        match message:
-            case Woke():
-                return Due(self._directory.demand(task.id))
-            case Returned(tag, value):
-                self._came_back(task, tag)
-                self.breaker.succeeded()
-                return self._success(task, tag, value)
-            case Raised(tag, _) | TimedOut(tag, _):
-                self._came_back(task, tag)
-                secrets = secrets_of(task.request.template) if task.request is not None else ()
-                return self._failure(tag, classify(message, secrets), now)
-            case Stopping():
-                self._draining = True
-                return Draining()
-            case _:
-                event: Event = message
-                return event
+    def _event(self, entry: Entry, message: Any, now: float) -> Event:
+        kind = type(message)
+        if kind is Woke:
+            return Due(entry.demand)
+        if kind is Returned:
+            self.breaker.succeeded()
+            return self._success(entry, *message)
+        if kind is Raised or kind is TimedOut:
+            self._came_back(entry.task, message.tag)
+            request = entry.state.request
+            secrets = secrets_of(request.template) if request is not None else ()
+            return self._failure(message.tag, classify(message, secrets), now)
+        if kind is Stopping:
+            self._draining = True
+            return Draining()
+        event: Event = message
+        return event
 
-    def _came_back(self, task: Task, tag: Hashable) -> None:
+    def _came_back(self, task: str, tag: Hashable) -> None:
         if tag == "create":
-            self.creating.discard(task.id)
+            self.creating.discard(task)
 
-    def _success(self, task: Task, tag: Hashable, value: Any) -> Event:
+    def _success(self, entry: Entry, tag: Hashable, value: Any) -> Event:
         if tag == "get":
             phase, resource = value
-            return Polled(phase, resource, self._directory.demand(task.id))
+            return Polled(phase, resource, entry.demand)
+        self._came_back(entry.task, tag)
         if tag == "delete":
             return Gone()
         if value is None:
             return NotFound()
-        return Created(value, self._directory.free(task.id, task.category, value))
+        return Created(value, self._directory.free(entry.task, entry.category, value))
 
     def _failure(self, tag: Hashable, failure: Failure, now: float) -> Event:
         if failure.kind in (FailureKind.TRANSIENT, FailureKind.TIMEOUT):

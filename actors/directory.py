@@ -7,12 +7,11 @@ frames; both run on the event loop's thread, and nothing here awaits.
 from __future__ import annotations
 
 from collections import Counter
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import trio
 
-from flytower.actors.answers import Published, response
+from flytower.actors.answers import Published
 from flytower.actors.events import Demand
 from flytower.actors.task import Stage
 
@@ -25,27 +24,66 @@ if TYPE_CHECKING:
 
 
 class Entry(Published):
-    """What is known about one task outside of its actor.
+    """What is known about one task outside of its actor. It stays when the actor is restarted, or has crashed.
 
     Args:
-        task: The record as it was when the actor was born; only what never changes is read from it.
+        state: The task's record, which `Directory.update` and the task's behaviour replace.
         now: Trio's clock.
     """
 
-    __slots__ = ("attempt", "category", "freed", "generation", "key", "meta", "names", "place", "stage")
+    __slots__ = ("more_names", "name", "place", "state")
 
-    def __init__(self, task: Task, now: float) -> None:
-        super().__init__(task.id, now)
-        self.category = task.category
-        self.key = task.key
-        self.generation = task.generation
-        self.place = task.place
-        self.attempt = task.attempt
-        self.freed = task.freed
-        self.meta = task.meta
-        self.stage = task.stage
-        self.names: tuple[bytes, ...] = ()
-        self.asleep = task.unread  # its actor wants to hear of the first read
+    def __init__(self, state: Task, now: float) -> None:
+        super().__init__(now)
+        self.state = state
+        self.place = state.place  # where it was born; a record may leave its place
+        self.name = b""  # what it answers to, b"" for nothing yet
+        self.more_names: tuple[bytes, ...] = ()  # and what else
+        self.asleep = state.unread  # its actor wants to hear of the first read
+
+    @property
+    def task(self) -> str:
+        """Its id."""
+        return self.state.id
+
+    @property
+    def category(self) -> TaskCategory:
+        """Its task category."""
+        return self.state.category
+
+    @property
+    def demand(self) -> Demand:
+        """How it is read."""
+        return Demand(self.read_at, self.read_gap)
+
+
+class _Index:
+    """Entries by a name that several may share.
+
+    One alone is kept bare, since nearly all are alone: a tuple around it is 64 bytes.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, Entry | tuple[Entry, ...]] = {}  # no tuple is shorter than two
+
+    def all(self, name: str) -> tuple[Entry, ...]:
+        """Return the entries with that name, in order of arrival."""
+        found = self._found.get(name, ())
+        return found if isinstance(found, tuple) else (found,)
+
+    def add(self, name: str, entry: Entry) -> None:
+        """Add one, unless its name is ""."""
+        if name:
+            known = self.all(name)
+            self._found[name] = (*known, entry) if known else entry
+
+    def remove(self, name: str, entry: Entry) -> None:
+        """Take one out."""
+        left = tuple(other for other in self.all(name) if other is not entry)
+        if left:
+            self._found[name] = left if len(left) > 1 else left[0]
+        else:
+            self._found.pop(name, None)
 
 
 class Directory:
@@ -58,8 +96,8 @@ class Directory:
     def __init__(self, retired: Callable[[str], object] | None = None) -> None:
         self._entries: dict[str, Entry] = {}  # by task id; the owner of all below
         self._names: dict[TaskCategory, dict[bytes, Entry]] = {}  # each name of each entry
-        self._generations: dict[str, tuple[Entry, ...]] = {}  # by key, the highest generation last
-        self._places: dict[str, tuple[Entry, ...]] = {}  # entries with that place, in order of arrival
+        self._generations = _Index()  # by key
+        self._places = _Index()
         self._retired = retired
 
     def __len__(self) -> int:
@@ -72,11 +110,8 @@ class Directory:
             self.update(task)
             return entry
         entry = self._entries[task.id] = Entry(task, trio.current_time())
-        if task.key:
-            generations = (*self._generations.get(task.key, ()), entry)
-            self._generations[task.key] = tuple(sorted(generations, key=attrgetter("generation")))
-        if task.place:
-            self._places[task.place] = (*self._places.get(task.place, ()), entry)
+        self._generations.add(task.key, entry)
+        self._places.add(task.place, entry)
         return entry
 
     def leave(self, task_id: str) -> None:
@@ -85,19 +120,21 @@ class Directory:
         if entry is None:
             return
         names = self._names.get(entry.category, {})
-        for name in entry.names:
+        for name in (entry.name, *entry.more_names):
             if names.get(name) is entry:
                 del names[name]
-        if entry.key:
-            _remove(self._generations, entry.key, entry)
-        if entry.place:
-            _remove(self._places, entry.place, entry)
+        self._generations.remove(entry.state.key, entry)
+        self._places.remove(entry.place, entry)
         if self._retired is not None:
             self._retired(task_id)
 
     def get(self, task_id: str) -> Entry | None:
         """Return the entry of a task, or None."""
         return self._entries.get(task_id)
+
+    def __getitem__(self, task_id: str) -> Entry:
+        """Return the entry of a task that has one."""
+        return self._entries[task_id]
 
     def entries(self) -> Iterable[Entry]:
         """Return all entries, oldest first."""
@@ -110,45 +147,39 @@ class Directory:
 
     def current(self, key: str) -> Entry | None:
         """Return the entry of the latest generation under a key, or None."""
-        generations = self._generations.get(key)
-        return generations[-1] if generations else None
+        return max(self._generations.all(key), key=lambda entry: entry.state.generation, default=None)
 
     def earlier(self, entry: Entry) -> list[Entry]:
         """Return the entries of earlier attempts at the same place."""
-        return [other for other in self._places.get(entry.place, ()) if other.attempt < entry.attempt]
+        return [other for other in self._places.all(entry.place) if other.state.attempt < entry.state.attempt]
 
     def is_superseded(self, entry: Entry) -> bool:
         """Whether there is a later attempt at the same place."""
-        return any(other.attempt > entry.attempt for other in self._places.get(entry.place, ()))
+        return any(other.state.attempt > entry.state.attempt for other in self._places.all(entry.place))
 
     def free(self, task_id: str, category: TaskCategory, meta: bytes) -> bool:
         """Whether no other task that may still be asked for answers to this resource_meta."""
         entry = self.named(category, meta)
-        return entry is None or entry.task == task_id or entry.freed
+        return entry is None or entry.task == task_id or entry.state.freed
 
     def name(self, task_id: str, meta: bytes) -> None:
         """Have a task answer to a resource_meta."""
         entry = self._entries[task_id]
         self._names.setdefault(entry.category, {})[meta] = entry
-        entry.names = (*entry.names, meta)
+        if not entry.name:
+            entry.name = meta
+        elif meta != entry.name:
+            entry.more_names = (*entry.more_names, meta)
 
     def publish(self, task_id: str, phase: Phase, resource: bytes) -> None:
         """Make an encoded Resource the answer of a task."""
         entry = self._entries[task_id]
-        entry.answer = response(resource)
+        entry.resource = resource
         entry.phase = phase
 
     def update(self, task: Task) -> None:
-        """Note what of a task's record matters to others."""
-        entry = self._entries[task.id]
-        entry.freed = task.freed
-        entry.meta = task.meta
-        entry.stage = task.stage
-
-    def demand(self, task_id: str) -> Demand:
-        """Return how a task is read."""
-        entry = self._entries[task_id]
-        return Demand(entry.read_at, entry.read_gap)
+        """Note a task's record as it is now."""
+        self._entries[task.id].state = task
 
     def census(self) -> Counter[tuple[str, str]]:
         """Count the tasks by type and phase.
@@ -159,13 +190,6 @@ class Directory:
 
 
 def _word(entry: Entry) -> str:
-    if entry.stage is Stage.UNKNOWN:
+    if entry.state.stage is Stage.UNKNOWN:
         return "UNKNOWN"
     return "CREATING" if entry.phase is None else str(entry.phase.name)
-
-
-def _remove(index: dict[str, tuple[Entry, ...]], name: str, entry: Entry) -> None:
-    """Take an entry out of an index, and its name with it when nothing else has that."""
-    index[name] = tuple(other for other in index[name] if other is not entry)
-    if not index[name]:
-        del index[name]

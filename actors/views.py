@@ -66,7 +66,7 @@ def _task_rows(node: Node, most: int) -> Iterable[Mapping[str, object]]:
             "type": entry.category.name,
             "version": entry.category.version,
             "phase": entry.phase.name if entry.phase is not None else None,
-            "attempt": entry.attempt,
-            "generation": entry.generation,
+            "attempt": entry.state.attempt,
+            "generation": entry.state.generation,
             "seconds_since_read": round(now - entry.read_at, 3) if entry.read else None,
         }

@@ -46,7 +46,7 @@ def test_a_note_to_an_empty_message_is_the_message() -> None:
 
 
 def test_reads_leave_their_moment_and_their_rhythm() -> None:
-    entry = Published("t", 100.0)
+    entry = Published(100.0)
     assert (entry.read, entry.read_at, entry.read_gap) == (False, 100.0, 0.0)
     entry.touch(110.0)
     assert (entry.read, entry.read_at, entry.read_gap) == (True, 110.0, 0.0)
@@ -55,7 +55,7 @@ def test_reads_leave_their_moment_and_their_rhythm() -> None:
 
 
 def test_only_the_first_read_of_a_sleeping_task_wakes_it() -> None:
-    entry = Published("t", 0.0)
+    entry = Published(0.0)
     assert not entry.touch(1.0)
     entry.asleep = True
     assert entry.touch(2.0)

@@ -47,7 +47,7 @@ async def test_a_restarted_actor_keeps_what_readers_left_and_brings_what_it_know
     entry = directory.enter(task(wish=True, meta=None))
     entry.touch(5.0)
     assert directory.enter(task(wish=False, meta=META)) is entry
-    assert (entry.read, entry.freed, entry.meta) == (True, False, META)
+    assert (entry.read, entry.state.freed, entry.state.meta) == (True, False, META)
 
 
 async def test_a_task_is_found_by_every_meta_it_answers_to_and_only_in_its_category(directory: Directory) -> None:
@@ -141,15 +141,15 @@ async def test_a_published_answer_is_encoded_for_the_reader(directory: Directory
 async def test_others_see_what_changes_about_a_task(directory: Directory) -> None:
     entry = directory.enter(task())
     directory.update(task(meta=META, wish=True))
-    assert (entry.meta, entry.freed) == (META, True)
+    assert (entry.state.meta, entry.state.freed) == (META, True)
 
 
 async def test_a_new_task_counts_as_read_at_its_birth(directory: Directory) -> None:
     entry = directory.enter(task())
-    assert directory.demand("t") == Demand(entry.read_at, 0.0)
+    assert entry.demand == Demand(entry.read_at, 0.0)
     entry.touch(entry.read_at + 5.0)
     entry.touch(entry.read_at + 30.0)
-    assert directory.demand("t") == Demand(entry.read_at, 30.0)
+    assert entry.demand == Demand(entry.read_at, 30.0)
 
 
 async def test_the_census_counts_tasks_by_type_and_phase(directory: Directory) -> None:

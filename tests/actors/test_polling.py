@@ -36,7 +36,7 @@ class Followed:
         self.slept: list[float] = []
         self._poll_seconds, self._jitter = poll_seconds, jitter
         self._task: Task = a_task(Stage.LIVE, policy, polled_at=0.0)
-        self._entry = Published("t", 0.0)
+        self._entry = Published(0.0)
         self._timer = 0.0
         self._polled: float | None = None  # when the poll under way is over
         self._answered = 0.0
