@@ -17,8 +17,9 @@ import trio
 
 from flytower.actors.events import DeleteAsked
 from flytower.actors.identity import identify
-from flytower.actors.local_node import DELETE_SECONDS, LocalRun, local_node, say_left_behind, sigterm_raises
+from flytower.actors.local_node import local_node
 from flytower.actors.local_progress import Progress
+from flytower.actors.local_run import DELETE_SECONDS, LocalRun, ctrl_c_interrupts, say_left_behind, sigterm_interrupts
 from flytower.actors.task import TERMINAL, Stage
 from flytower.connectors.category import TaskCategory
 from flytower.connectors.registry import ConnectorRegistry
@@ -59,10 +60,15 @@ class LocalExecutionFailed(Exception):  # noqa: N818 - the task failed, not this
 
 
 class LocalTimeout(Exception):  # noqa: N818 - it says what happened
-    """The task took longer than its template allows; its job was deleted."""
+    """The task took longer than its template allows.
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the task did not end within {seconds:g} s; its job was deleted")
+    Args:
+        seconds: What it allows.
+        done: What was done about it.
+    """
+
+    def __init__(self, seconds: float, done: str) -> None:
+        super().__init__(f"the task did not end within {seconds:g} s; {done}")
 
 
 class _ExecutorMixin:
@@ -139,7 +145,7 @@ def run_task(
         inputs: What to run it with.
         prefix: The folder for its outputs; also what identifies the task.
         label: What to call it; the template's name unless given.
-        timeout: Seconds after which its job is deleted.
+        timeout: Seconds after which its job is deleted, or its only call cancelled.
         stream: Where progress is shown; stderr unless given.
 
     Raises:
@@ -149,11 +155,11 @@ def run_task(
     """
     bound = ConnectorRegistry.default.get_bound(template.type, template.task_type_version)
     name = label or (template.id.name if template.id is not None else "") or template.type
-    with sigterm_raises(), Progress(name, stream) as progress:
+    with sigterm_interrupts(), ctrl_c_interrupts(), Progress(name, stream) as progress:
 
         async def work(node: Node, run: LocalRun[admin.Resource]) -> admin.Resource:
             if bound.is_sync:
-                return await _execute(node, bound, template, inputs, prefix)
+                return await _execute(node, bound, template, inputs, prefix, timeout)
             return await follow(node, template, inputs, prefix, progress, timeout, run)
 
         return local_node(bound).start(name, work).wait()
@@ -173,9 +179,24 @@ def outputs_of(resource: admin.Resource, prefix: str) -> dict[str, object]:
     return from_literal_map(decode_untrusted(LiteralMap, written.read_bytes())) if written.exists() else {}
 
 
-async def _execute(node: Node, bound: Bound, template: TaskTemplate, inputs: LiteralMap, prefix: str) -> admin.Resource:
-    """Run a task of a sync connector."""
-    answer = await node.hosts[bound.category].passage.execute(template, prefix, inputs)
+async def _execute(
+    node: Node,
+    bound: Bound,
+    template: TaskTemplate,
+    inputs: LiteralMap,
+    prefix: str,
+    timeout: float | None,  # noqa: ASYNC109 - the task's, which is to end in its own way
+) -> admin.Resource:
+    """Run a task of a sync connector.
+
+    Raises:
+        LocalTimeout: It took longer than `timeout` seconds.
+    """
+    try:
+        with trio.fail_after(float("inf") if timeout is None else timeout):
+            answer = await node.hosts[bound.category].passage.execute(template, prefix, inputs)
+    except trio.TooSlowError as error:
+        raise LocalTimeout(timeout or 0.0, "its call was cancelled") from error
     header = answer.header or admin.ExecuteTaskSyncResponseHeader()
     return header.resource or admin.Resource()
 
@@ -208,9 +229,9 @@ async def follow(
         with trio.move_on_after(DELETE_SECONDS, shield=True) as patience:
             await _delete(node, category, prefix)
         if patience.cancelled_caught:
-            say_left_behind(run.label if run is not None else category.name, run.job if run is not None else b"")
+            run.say_left_behind() if run is not None else say_left_behind(category.name, b"")
         if isinstance(error, trio.TooSlowError) and timeout is not None:
-            raise LocalTimeout(timeout) from error
+            raise LocalTimeout(timeout, "its job was deleted") from error
         raise
 
 

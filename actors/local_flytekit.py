@@ -22,6 +22,7 @@ from flytekit.models.literals import LiteralMap
 from flytekit.tools.translator import get_serializable
 
 from flytower.actors.local import LocalTimeout, run_task
+from flytower.actors.local_run import interrupt_all
 from flytower.connectors.errors import FlyteConnectorNotFound
 from flytower.connectors.flytekit.adapter import adapt
 from flytower.connectors.flytekit.own_loop import OwnLoop
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 
 _types: dict[str, Any] = {}  # by output prefix: the types of the outputs of what runs now on a sync connector
+
+FlyteContextManager.add_signal_handler(interrupt_all)  # flytekit has Ctrl-C, whichever threads wait for a task
 
 
 def execute_sync(task: Any, inputs: Mapping[str, Any]) -> LiteralMap:

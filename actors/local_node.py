@@ -1,113 +1,32 @@
 """One node for all tasks that a process runs locally, in a thread of its own.
 
 It starts with the first task, and ends with the process: what is unfinished then is deleted first. Callers are plain
-code, in any thread, inside or outside of an event loop; they wait, and when they are interrupted their job is deleted.
+code, in any thread, inside or outside of an event loop.
 """
 
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - to be there first: its own wait for threads then comes after `close`
 import contextvars
-import signal
-import sys
 import threading
-from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager
+from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from flytower.actors.local_run import DELETE_SECONDS, END_SECONDS, LocalRun, give_up_all
 from flytower.actors.node import Node, NodeConfig, open_node
 from flytower.connectors.registry import ConnectorRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from flytower.connectors.bound import Bound
     from flytower.connectors.registry import Registry
 
 T = TypeVar("T")
-
-DELETE_SECONDS = 30.0
-"""Seconds that an interrupted run waits for its job to be deleted; most systems need one."""
-
-END_SECONDS = 5.0
-"""Seconds that the end of the process waits beyond that for the node itself."""
-
-
-class Terminated(SystemExit):
-    """SIGTERM came while a task ran locally."""
-
-
-class LocalRun(Generic[T]):
-    """A task that runs on the local node.
-
-    Args:
-        label: What to call it when it has to be given up.
-        given_up: Called when it is.
-    """
-
-    def __init__(self, label: str, given_up: Callable[[], None] = lambda: None) -> None:
-        self.label = label
-        self._given_up = given_up
-        self.job = b""  # its resource_meta, once there is one; written on the node's thread
-        self._outcome: Future[T] = Future()
-        self._scope = trio.CancelScope()
-        self._token: trio.lowlevel.TrioToken | None = None
-
-    async def live(self, work: Callable[[LocalRun[T]], Awaitable[T]]) -> None:
-        """Do the work; its outcome is the run's."""
-        self._token = trio.lowlevel.current_trio_token()
-        try:
-            with self._scope:
-                result = await work(self)
-        except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
-            self._outcome.set_exception(error)
-            return
-        if self._scope.cancelled_caught:
-            self._outcome.cancel()
-            self._outcome.set_running_or_notify_cancel()
-        else:
-            self._outcome.set_result(result)
-
-    def wait(self) -> T:
-        """Wait for the result; when that is interrupted, have the job deleted, and wait for that too.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C. After a second one the job is given up, and named on stderr.
-            SystemExit: The same where Ctrl-C means this, as in any process that has imported flytekit.
-        """
-        try:
-            return self._outcome.result()
-        except (KeyboardInterrupt, SystemExit):
-            self._interrupted()
-            raise
-
-    def cancel(self) -> None:
-        """Have the job deleted, from any thread."""
-        if self._token is not None:
-            try:
-                self._token.run_sync_soon(self._scope.cancel)
-            except trio.RunFinishedError:
-                return
-
-    def _interrupted(self) -> None:
-        self.cancel()
-        try:
-            self._outcome.result(DELETE_SECONDS + END_SECONDS)
-        except (KeyboardInterrupt, SystemExit):
-            say_left_behind(self.label, self.job)
-            self._given_up()
-            raise
-        except (CancelledError, Exception):  # noqa: BLE001 - what interrupted it is what is raised
-            return
-
-
-def say_left_behind(task: str, job: bytes) -> None:
-    """Tell whoever sits there, loudly, that a job was not deleted."""
-    name = job.decode(errors="backslashreplace") or "it has no name yet"
-    print(f"{task}: given up; its job may still run, delete it by hand: {name}", file=sys.stderr, flush=True)  # noqa: T201 - a person ran this
 
 
 class LocalNode:
@@ -136,15 +55,17 @@ class LocalNode:
         return run
 
     def close(self) -> None:
-        """End it: what is unfinished is deleted first. Called when the process ends."""
+        """End it: what is unfinished is deleted first. Called when the process ends; Ctrl-C gives up what is left."""
         if self._abandoned or not self._thread.is_alive():
             return
         try:
             _, _, end = self._ready.result(END_SECONDS)
             end()
+            self._thread.join(DELETE_SECONDS + END_SECONDS)
         except (trio.RunFinishedError, TimeoutError):
             return
-        self._thread.join(DELETE_SECONDS + END_SECONDS)
+        except (KeyboardInterrupt, SystemExit):
+            give_up_all()
 
     def _abandon(self) -> None:
         self._abandoned = True
@@ -184,26 +105,16 @@ def local_node(connector: Bound) -> LocalNode:
     with _lock:
         if _current is None or connector not in _current.registry.list_bound():
             _current = LocalNode(ConnectorRegistry.default.copy())
-            atexit.register(_current.close)
+            _call_at_exit(_current.close)
         return _current
 
 
-@contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Have SIGTERM raise `Terminated`, where it would end the process at once; only the main thread can do that.
+def _call_at_exit(function: Callable[[], None]) -> None:
+    """Have a function called when the process ends, before Python waits for threads: they may wait for their tasks.
 
-    To be in force before a run begins: what is begun when it is raised is deleted by whoever waits, or at the end.
+    Python has no public way to be asked that early; without this one, such a process would never end.
     """
-    on_main = threading.current_thread() is threading.main_thread()
-    if not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def raise_it(number: int, _frame: Any) -> None:
-        raise Terminated(128 + number)
-
-    signal.signal(signal.SIGTERM, raise_it)
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        threading._register_atexit(function)  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+    except (AttributeError, RuntimeError):  # it is gone, or the process is ending already
+        atexit.register(function)

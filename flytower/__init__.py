@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flytower.actors.local import AsyncConnectorExecutorMixin as AsyncConnectorExecutorMixin
     from flytower.actors.local import LocalExecutionFailed as LocalExecutionFailed
     from flytower.actors.local import SyncConnectorExecutorMixin as SyncConnectorExecutorMixin
+    from flytower.actors.local_takeover import run_flytekit_locally as run_flytekit_locally
     from flytower.actors.node import Node as Node
     from flytower.actors.node import NodeConfig as NodeConfig
     from flytower.actors.node import open_node as open_node
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "flytower.actors.gateway": ("AsyncConnectorService", "ConnectorMetadataService", "SyncConnectorService"),
     "flytower.actors.local": ("AsyncConnectorExecutorMixin", "LocalExecutionFailed", "SyncConnectorExecutorMixin"),
+    "flytower.actors.local_takeover": ("run_flytekit_locally",),
     "flytower.actors.node": ("Node", "NodeConfig", "open_node"),
     "flytower.connectors.base": ("AsyncConnectorBase", "ConnectorBase", "SyncConnectorBase"),
     "flytower.connectors.category": ("TaskCategory",),
@@ -154,6 +156,7 @@ __all__ = [
     "from_literal_map",
     "open_client",
     "open_node",
+    "run_flytekit_locally",
     "to_literal_map",
 ]
 

@@ -5,6 +5,6 @@ Nothing of flytekit is imported before `load`.
 
 from __future__ import annotations
 
-from flytower.connectors.flytekit.loading import EVERY, FlytekitMissing, load
+from flytower.connectors.flytekit.loading import EVERY, FlytekitMissing, import_flytekit, load
 
-__all__ = ["EVERY", "FlytekitMissing", "load"]
+__all__ = ["EVERY", "FlytekitMissing", "import_flytekit", "load"]

@@ -75,7 +75,7 @@ def load(
     Raises:
         FlytekitMissing: flytekit is not installed.
     """
-    failures = _import_flytekit()
+    failures = import_flytekit()
     failures += load_modules((*BUILT_IN, *modules))
     from flytower.connectors.flytekit.adapter import adapt  # noqa: PLC0415 - it imports flytekit
 
@@ -97,8 +97,12 @@ def load(
     return Loaded(served, failures, loops)
 
 
-def _import_flytekit() -> list[LoadFailure]:
-    """Import flytekit; a plugin of its that fails is named, and the others are there."""
+def import_flytekit() -> list[LoadFailure]:
+    """Import flytekit; a plugin of its that fails is named, and the others are there.
+
+    Raises:
+        FlytekitMissing: flytekit is not installed.
+    """
     failures: list[LoadFailure] = []
     try:
         with _forgiving(failures):

@@ -17,6 +17,7 @@ from flytower.actors.local import (
     SyncConnectorExecutorMixin,
     follow,
     outputs_of,
+    run_task,
 )
 from flytower.actors.node import NodeConfig, open_node
 from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
@@ -90,6 +91,8 @@ class DoublingConnector(SyncConnectorBase):
         self, task_template: TaskTemplate, output_prefix: str, inputs: LiteralMap | None = None, **_: Any
     ) -> Resource:
         value = from_literal_map(inputs or LiteralMap())["value"]
+        if value == "for ever":
+            await trio.sleep_forever()
         if value == 0:
             return Resource(phase=Phase.FAILED, message="zero stays zero")
         return Resource(phase=Phase.SUCCEEDED, outputs={"doubled": 2 * int(str(value))})
@@ -165,6 +168,12 @@ def test_a_sync_task_calls_do_and_gives_its_outputs(counter: CounterConnector) -
 def test_a_sync_task_that_does_not_succeed_raises(counter: CounterConnector) -> None:
     with pytest.raises(LocalExecutionFailed, match="zero stays zero"):
         DoublingTask().execute(value=0)
+
+
+def test_a_sync_task_that_takes_longer_than_it_may_ends(counter: CounterConnector) -> None:
+    template, inputs = DoublingTask().task_template(), to_literal_map({"value": "for ever"})
+    with pytest.raises(LocalTimeout, match=r"within 0.1 s; its call was cancelled"):
+        run_task(template, inputs, "here/0", timeout=0.1)
 
 
 def test_a_type_without_a_connector_is_named(counter: CounterConnector) -> None:

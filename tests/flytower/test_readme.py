@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from flytower.cli.app import COMMANDS
+from tests.flytower.conftest import FLYTOWER, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-FLYTOWER = [sys.executable, "-m", "flytower"]
 
 
 def blocks(language: str) -> list[str]:
@@ -93,7 +93,11 @@ def test_its_connector_is_served_and_its_task_runs(shop: Path) -> None:
     serve = next(command for command in commands() if "serve" in command).split()[1:]
     submit = next(command for command in commands() if "submit" in command).split()[1:]
     with subprocess.Popen(
-        [*FLYTOWER, *serve, "--port", "0", "--metrics-port", "off"], cwd=shop, stdout=subprocess.PIPE, text=True
+        [*FLYTOWER, *serve, "--port", "0", "--metrics-port", "off"],
+        cwd=shop,
+        env=environment(shop),
+        stdout=subprocess.PIPE,
+        text=True,
     ) as server:
         assert server.stdout is not None
         endpoint = server.stdout.readline().split("grpc=")[1].split()[0]
