@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from flytower.actors.births import restart, row_of
-from flytower.actors.bulkhead import CircuitBreaker, CircuitOpen, TokenBucket
+from flytower.actors.bulkhead import CircuitBreaker, CircuitOpen, Respite, Spared, TokenBucket
 from flytower.actors.events import (
+    Answering,
     Created,
     CreateFailed,
     DeleteFailed,
@@ -57,6 +58,10 @@ POLL_LANE = "poll"
 
 CONTROL_LANE = "control"
 """The lane of creates, finds and deletes."""
+
+BACK_AT_ONCE = 10
+"""Tasks whose calls were refused and that are told of each answer, so that a system which has just come back hears from
+a few at first, and soon from all."""
 
 FAILED_BECAUSE: dict[Hashable, Callable[[Failure], Event]] = {
     "create": CreateFailed,
@@ -101,6 +106,8 @@ class TaskBehaviour(Behaviour[Task]):
         self.creating: set[str] = set()  # tasks whose create was begun and has not come back
         self._draining = False  # set by the first entity that hears of it, for all
         self.breaker = CircuitBreaker(connector.policy.breaker_failures, connector.policy.breaker_seconds)
+        self._respite = Respite()
+        self._refused: set[str] = set()  # tasks that the open circuit has kept from calling
         self._bucket = TokenBucket(connector.policy.requests_per_second)
 
     def transition(self, state: Task, message: object, now: float) -> tuple[Task, Sequence[object]]:
@@ -163,12 +170,14 @@ class TaskBehaviour(Behaviour[Task]):
             return Due(entry.demand)
         if kind is Returned:
             self.breaker.succeeded()
+            if self._refused:
+                self._call_back()
             return self._success(entry, *message)
         if kind is Raised or kind is TimedOut:
             self._came_back(entry.task, message.tag)
             request = entry.state.request
             secrets = secrets_of(request.template) if request is not None else ()
-            return self._failure(message.tag, classify(message, secrets), now)
+            return self._failure(entry.task, message.tag, classify(message, secrets), now)
         if kind is Stopping:
             self._draining = True
             return Draining()
@@ -178,6 +187,11 @@ class TaskBehaviour(Behaviour[Task]):
     def _came_back(self, task: str, tag: Hashable) -> None:
         if tag == "create":
             self.creating.discard(task)
+
+    def _call_back(self) -> None:
+        """Tell some of those that were refused that the external system answers."""
+        for _ in range(min(BACK_AT_ONCE, len(self._refused))):
+            self._tell(self._refused.pop(), Answering())
 
     def _success(self, entry: Entry, tag: Hashable, value: Any) -> Event:
         if tag == "get":
@@ -190,11 +204,18 @@ class TaskBehaviour(Behaviour[Task]):
             return NotFound()
         return Created(value, self._directory.free(entry.task, entry.category, value))
 
-    def _failure(self, tag: Hashable, failure: Failure, now: float) -> Event:
-        if failure.kind in (FailureKind.TRANSIENT, FailureKind.TIMEOUT):
-            self.breaker.failed(now)
-        elif failure.kind is not FailureKind.LATER:
-            self.breaker.succeeded()
+    def _failure(self, task: str, tag: Hashable, failure: Failure, now: float) -> Event:
+        match failure.kind:
+            case FailureKind.TRANSIENT | FailureKind.TIMEOUT:
+                self.breaker.failed(now)
+            case FailureKind.LATER:
+                self._respite.asked(now, failure.after)
+            case FailureKind.REFUSED:
+                self._refused.add(task)
+            case FailureKind.SPARED | FailureKind.OVERLOAD:
+                pass
+            case _:
+                self.breaker.succeeded()
         if tag == "delete" and failure.kind is FailureKind.GONE:
             return Gone()
         return FAILED_BECAUSE[tag](failure)
@@ -211,9 +232,16 @@ class TaskBehaviour(Behaviour[Task]):
         if operation == "create":
             self.creating.add(task.id)
         wait = self._bucket.reserve(now)
+        if operation == "create":
+            wait = max(wait, self._respite_of_create(now))
         lane = POLL_LANE if operation == "get" else CONTROL_LANE
         run = partial(self._run, operation, task, now + wait if wait else 0.0)
         return Call(lane, operation, run, wait + self._timeout(operation))
+
+    def _respite_of_create(self, now: float) -> float:
+        """Return the seconds for which a create waits, as its caller need not: for longer ones it is refused."""
+        left = self._respite.left(now)
+        return left if left <= self._policy.create_timeout else 0.0
 
     def _timeout(self, operation: str) -> float:
         policy = self._policy
@@ -227,10 +255,7 @@ class TaskBehaviour(Behaviour[Task]):
     async def _run(self, operation: str, task: Task, not_before: float) -> object:
         if not_before:
             await trio.sleep_until(not_before)
-        refused = 0.0 if operation == "create" else self.breaker.refused_for(trio.current_time())
-        if refused:
-            self._metrics.call_finished(task.category.name, operation, "refused", 0.0)
-            raise CircuitOpen(f"{self._connector.name} does not answer; asked again in {refused:.0f} s", after=refused)
+        self._must_be_welcome(operation, task)
         started = trio.current_time()
         outcome = "error"
         try:
@@ -243,6 +268,23 @@ class TaskBehaviour(Behaviour[Task]):
         finally:
             self._metrics.call_finished(task.category.name, operation, outcome, trio.current_time() - started)
         return result
+
+    def _must_be_welcome(self, operation: str, task: Task) -> None:
+        """Leave the external system alone when it does not answer, or has asked for that.
+
+        Raises:
+            Spared: It has asked for that.
+            CircuitOpen: It does not answer. Creates are let through: who asks for one is waiting.
+        """
+        now, name = trio.current_time(), self._connector.name
+        refusal: Exception | None = None
+        if left := self._respite.left(now):
+            refusal = Spared(f"{name} asks to be left alone; asked again in {left:.0f} s", after=left)
+        elif operation != "create" and (left := self.breaker.refused_for(now)):
+            refusal = CircuitOpen(f"{name} does not answer; asked again in {left:.0f} s", after=left)
+        if refusal is not None:
+            self._metrics.call_finished(task.category.name, operation, "refused", 0.0)
+            raise refusal
 
     async def _ask(self, operation: str, task: Task) -> object:
         connector = self._connector

@@ -1,4 +1,4 @@
-"""What keeps one external system's trouble from spreading: a rate limit and a circuit breaker for each connector."""
+"""What keeps one external system's trouble from spreading: a rate limit, a circuit breaker and a respite each."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ BURST_SECONDS = 1.0
 """Calls that a rate limit lets through at once after a pause, in seconds of its rate."""
 
 
+ROUNDING = 0.001
+"""Seconds. What is left of a respite when it has been waited for is no wait."""
+
+
 class CircuitOpen(RetryLater):
     """The connector's external system has failed too often in a row: it was not asked."""
+
+
+class Spared(RetryLater):
+    """The connector's external system has told another call when to come back: it was not asked before that."""
 
 
 class TokenBucket:
@@ -36,7 +44,8 @@ class CircuitBreaker:
     """Stops asking an external system that does not answer.
 
     Closed until more than `failures` calls in a row have failed; then open for `seconds`, in which every call is
-    refused; then half-open: one call may try, and its outcome closes or opens the circuit again.
+    refused; then half-open: one call may try, and a success closes the circuit. Otherwise the next may try `seconds`
+    after that one began, however long it has hung.
 
     Args:
         failures: Failures in a row that are borne: five are an ordinary hiccup (Temporal's figure).
@@ -73,5 +82,24 @@ class CircuitBreaker:
     def failed(self, now: float) -> None:
         """Note that it did not."""
         self._failures += 1
-        if self._failures > self._limit:
+        if self._failures == self._limit + 1:
             self._open_until = now + self._seconds
+
+
+class Respite:
+    """The time for which the external system has asked to be left alone (`RetryLater`, HTTP's Retry-After).
+
+    What one call was told holds for all: the limit is the account's, not the job's.
+    """
+
+    def __init__(self) -> None:
+        self._until = float("-inf")
+
+    def asked(self, now: float, seconds: float) -> None:
+        """Note what it has asked for; the longest wish stands."""
+        self._until = max(self._until, now + seconds)
+
+    def left(self, now: float) -> float:
+        """Return the seconds that are left of it."""
+        left = self._until - now
+        return left if left > ROUNDING else 0.0

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from flytower.actors.answers import own_resource
 from flytower.actors.events import Forget, Invoke, Name
-from flytower.actors.failures import FailureKind
+from flytower.actors.failures import NOT_MADE, FailureKind
 from flytower.actors.identity import encode_reference
-from flytower.actors.refusals import create_failed, deleted_meanwhile, invalid, ledger_unavailable, overloaded
+from flytower.actors.refusals import create_failed, deleted_meanwhile, invalid, ledger_unavailable, overloaded, spared
 from flytower.actors.steps import (
     LEDGER_RETRY,
     SUPERSEDED,
@@ -142,6 +142,8 @@ def create_refused(task: Task, event: CreateFailed, now: float) -> Step:
         return _try_later(task, event.failure, now)  # what became of the earlier one is still not known
     if task.wish:
         return _never_created(task)
+    if task.attempts > 1 and event.failure.kind in NOT_MADE:
+        return _try_later(task, event.failure, now)
     return _not_created(task, event.failure.text, _refusal(task, event.failure))
 
 
@@ -157,6 +159,8 @@ def _refusal(task: Task, failure: Failure) -> RpcError:
     """Say whose fault it is that there is no job."""
     if failure.kind is FailureKind.OVERLOAD:
         return overloaded(task)
+    if failure.kind is FailureKind.SPARED:
+        return spared(task, failure.text)
     return (invalid if failure.kind is FailureKind.INVALID else create_failed)(task, failure.text)
 
 
@@ -269,7 +273,7 @@ def _resolve(task: Task) -> Invoke:
 
 def _try_later(task: Task, failure: Failure, now: float) -> Step:
     """Find out again after a pause. What was not even tried does not count."""
-    tried = failure.kind not in (FailureKind.LATER, FailureKind.OVERLOAD)
+    tried = failure.kind is not FailureKind.LATER and failure.kind not in NOT_MADE
     if tried and task.attempts >= CREATE_ATTEMPTS:
         return _unknown(task)
     pause = min(FIND_RETRY_MAXIMUM, FIND_RETRY * 2.0 ** max(0, task.attempts - 2))

@@ -28,6 +28,7 @@ from flytower.runtime.entity import End, Refuse, Reply, Sleep, Wake
 
 if TYPE_CHECKING:
     from flytower.actors.events import (
+        Answering,
         CreateAsked,
         DeleteAsked,
         DeleteFailed,
@@ -154,6 +155,11 @@ def delete_failed(task: Task, event: DeleteFailed, _now: float) -> Step:
         task, written = record(task)
         effects = [*published, *written]
     return task, [*effects, wake_in(max(pause, failure.after))]
+
+
+def answering(task: Task, _event: Answering, _now: float) -> Step:
+    """DELETING, and the external system answers again, after a delete was refused: it need not wait any longer."""
+    return task, [Wake(0.0)] if task.failures and not task.calling else []
 
 
 def read_deleting(task: Task, event: ReadAsked, _now: float) -> Step:

@@ -127,6 +127,10 @@ class DeleteFailed(NamedTuple):
     failure: Failure
 
 
+class Answering(NamedTuple):
+    """The external system answers again, after calls for this task were refused."""
+
+
 class Draining(NamedTuple):
     """The server stops: nothing new is begun, and nothing external is touched because of it."""
 
@@ -149,6 +153,7 @@ Event: TypeAlias = (
     | PollFailed
     | Gone
     | DeleteFailed
+    | Answering
     | Draining
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from flytower.actors.bulkhead import CircuitOpen, Spared
 from flytower.actors.uncertainty import leaves_outcome_open
 from flytower.connectors.errors import InvalidRequest, JobNotFound, OutcomeUnknown, PermanentFailure, RetryLater
 from flytower.protocol.scrub import scrub
@@ -23,6 +24,8 @@ class FailureKind(Enum):
 
     TRANSIENT = "transient"  # try again with backoff: what everything is that does not say otherwise
     LATER = "later"  # the external system said when to come back
+    SPARED = "spared"  # it said so to another call, and this one was not made
+    REFUSED = "refused"  # the circuit is open, and it was not made
     GONE = "gone"  # the external system does not know the job
     INVALID = "invalid"  # what the task asks for cannot be done: its author's fault
     PERMANENT = "permanent"  # no further call can help
@@ -45,7 +48,12 @@ class Failure(NamedTuple):
     after: float = 0.0
 
 
+NOT_MADE = (FailureKind.SPARED, FailureKind.REFUSED, FailureKind.OVERLOAD)
+"""Calls that this server has not made: they count as no attempt."""
+
 KINDS: tuple[tuple[type[Exception], FailureKind], ...] = (
+    (Spared, FailureKind.SPARED),
+    (CircuitOpen, FailureKind.REFUSED),
     (RetryLater, FailureKind.LATER),
     (JobNotFound, FailureKind.GONE),
     (LaneFull, FailureKind.OVERLOAD),

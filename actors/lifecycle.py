@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 from flytower.actors import creating, ending, living, steps
 from flytower.actors.events import (
+    Answering,
     CreateAsked,
     Created,
     CreateFailed,
@@ -52,6 +53,7 @@ class IllegalTransition(Exception):  # noqa: N818 - the state machine's term
 
 _ALL_QUIET: Mapping[type[Event], Transition] = {
     Wanted: ending.ignore,
+    Answering: ending.ignore,
     Superseded: ending.ignore,
     Draining: ending.ignore,
     ForgetAsked: ending.forget_asked,
@@ -70,6 +72,7 @@ TABLE: Mapping[Stage, Mapping[type[Event], Transition]] = {
         RecordFailed: creating.intent_refused,
         Due: ending.ignore,
         Wanted: steps.note_read,
+        Answering: ending.ignore,
         ForgetAsked: ending.forget_asked,
         Draining: ending.ignore,
     },
@@ -86,6 +89,7 @@ TABLE: Mapping[Stage, Mapping[type[Event], Transition]] = {
         NotFound: creating.not_found,
         FindFailed: creating.find_failed,
         Wanted: steps.note_read,
+        Answering: ending.ignore,
         ForgetAsked: ending.forget_asked,
         Draining: ending.ignore,
     },
@@ -97,6 +101,7 @@ TABLE: Mapping[Stage, Mapping[type[Event], Transition]] = {
         Superseded: living.superseded_live,
         Due: living.poll_due,
         Wanted: living.wanted,
+        Answering: living.answering,
         Polled: living.polled,
         PollFailed: living.poll_failed,
         RecordFailed: ending.live_record_failed,
@@ -118,6 +123,7 @@ TABLE: Mapping[Stage, Mapping[type[Event], Transition]] = {
         RecordFailed: ending.delete_record_failed,
         Due: ending.delete_due,
         Gone: ending.gone,
+        Answering: ending.answering,
         DeleteFailed: ending.delete_failed,
     },
     Stage.DELETED: {

@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING
 from flytower.actors import polling
 from flytower.actors.answers import own_resource, with_note
 from flytower.actors.events import Hibernate, Invoke
-from flytower.actors.failures import FailureKind
+from flytower.actors.failures import NOT_MADE, FailureKind
 from flytower.actors.steps import SUPERSEDED, Step, finish, keep, note_read, publish, record, spare, wake_in, wish
 from flytower.actors.task import TERMINAL, Stage, Task
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.runtime.entity import CancelCall, Sleep, Wake
 
 if TYPE_CHECKING:
-    from flytower.actors.events import DeleteAsked, Draining, Due, Polled, PollFailed, ReadAsked, Superseded, Wanted
+    from flytower.actors.events import (
+        Answering,
+        DeleteAsked,
+        Draining,
+        Due,
+        Polled,
+        PollFailed,
+        ReadAsked,
+        Superseded,
+        Wanted,
+    )
     from flytower.actors.failures import Failure
 
 HIBERNATING = 0.0
@@ -66,18 +76,24 @@ def poll_failed(task: Task, event: PollFailed, now: float) -> Step:
     """The external system did not answer: readers keep the last answer, and are told how old it is, and why."""
     failure = event.failure
     first_failure = now if task.failures == 0 else task.failing_since
+    if failure.kind in NOT_MADE:
+        return _not_polled(task._replace(failing_since=first_failure), failure, now)
     task = task._replace(calling=False, failures=task.failures + 1, failing_since=first_failure)
     if failure.kind is FailureKind.GONE and not _may_be_invisible_yet(task, now):
         text = f"The external system no longer knows the job: {failure.text}"
         return finish(task, Phase.RETRYABLE_FAILED, own_resource(Phase.RETRYABLE_FAILED, text))
     if failure.kind in (FailureKind.PERMANENT, FailureKind.INVALID):
         return _give_up(task, Phase.FAILED, f"The job can no longer be followed: {failure.text}")
-    if failure.kind not in (FailureKind.LATER, FailureKind.OVERLOAD) and polling.gave_up(task, now):
-        text = f"No status of the job for {now - task.failing_since:.0f} s ({task.failures} polls): {failure.text}"
-        return _give_up(task, Phase.RETRYABLE_FAILED, text)
+    if failure.kind is not FailureKind.LATER and polling.gave_up(task, now):
+        return _lost_sight(task, failure, now)
     task = task._replace(interval=polling.longer(task))
     task, effects = publish(task, *_stale(task, failure, now))
-    return task, [*effects, wake_in(max(task.interval, failure.after))]
+    return task, [*effects, wake_in(max(polling.rest_of_interval(task, now), failure.after))]
+
+
+def answering(task: Task, _event: Answering, _now: float) -> Step:
+    """The external system answers again, after a poll was refused: it need not wait any longer."""
+    return task, [] if task.calling else [Wake(0.0)]
 
 
 def delete_live(task: Task, event: DeleteAsked, _now: float) -> Step:
@@ -98,6 +114,27 @@ def superseded_live(task: Task, _event: Superseded, _now: float) -> Step:
 def drain_live(task: Task, _event: Draining, _now: float) -> Step:
     """The server stops: a poll under way is of no use to anybody."""
     return task._replace(calling=False), [CancelCall("get")]
+
+
+def _not_polled(task: Task, failure: Failure, now: float) -> Step:
+    """The poll was not made: it comes when it may. Where nobody can say when that is, the backoff does."""
+    pause = failure.after or polling.longer(task)
+    task = task._replace(
+        calling=False,
+        failures=max(1, task.failures),
+        polled_at=min(task.polled_at, task.answered_at),
+        interval=task.interval if failure.after else pause,
+    )
+    if failure.kind is FailureKind.REFUSED and polling.is_too_old(task, now):
+        return _lost_sight(task, failure, now)
+    task, effects = publish(task, *_stale(task, failure, now))
+    return task, [*effects, wake_in(pause)]
+
+
+def _lost_sight(task: Task, failure: Failure, now: float) -> Step:
+    """The policy's limit for polls that fail has passed."""
+    text = f"No status of the job for {now - task.failing_since:.0f} s ({task.failures} polls): {failure.text}"
+    return _give_up(task, Phase.RETRYABLE_FAILED, text)
 
 
 def _may_be_invisible_yet(task: Task, now: float) -> bool:

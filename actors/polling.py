@@ -44,6 +44,11 @@ def longer(task: Task) -> float:
     return min(policy.poll_maximum, max(policy.poll_minimum, task.interval * policy.poll_factor))
 
 
+def rest_of_interval(task: Task, now: float) -> float:
+    """Return what is left of the interval from one poll's beginning to the next: one that hung has used much of it."""
+    return max(task.policy.poll_minimum, task.interval - (now - task.polled_at))
+
+
 def pause(task: Task, now: float, demand: Demand) -> float:
     """Return the seconds that the poll should still wait for, 0.0 when it is due, infinity to sleep until wanted.
 
@@ -84,7 +89,11 @@ def next_poll(interval: float, now: float, demand: Demand) -> Wake:
 
 def gave_up(task: Task, now: float) -> bool:
     """Whether the policy's limit for polls that fail in a row (by count or by age) has passed."""
+    limit = task.policy.failure_count
+    return (limit is not None and task.failures >= limit) or is_too_old(task, now)
+
+
+def is_too_old(task: Task, now: float) -> bool:
+    """Whether the policy's limit for the age of the last answer has passed."""
     policy = task.policy
-    if policy.failure_count is not None and task.failures >= policy.failure_count:
-        return True
     return policy.failure_age is not None and task.failures > 0 and now - task.failing_since >= policy.failure_age

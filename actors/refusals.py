@@ -37,6 +37,13 @@ def overloaded(task: Task) -> RpcError:
     )
 
 
+def spared(task: Task, text: str) -> RpcError:
+    """Refuse a create that the external system does not want yet: it was not begun."""
+    return RpcError(
+        Status.RESOURCE_EXHAUSTED, f"No {task.category.name} job can be created now: {text}. Try again then."
+    )
+
+
 def deleted_meanwhile(task: Task) -> RpcError:
     """Answer a CreateTask whose task was deleted before its job was there."""
     return RpcError(Status.ABORTED, f"The {task.category.name} task was deleted before it was created.")

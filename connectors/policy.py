@@ -79,7 +79,7 @@ class Policy:
     concurrency: int = 64
     thread_limit: int = 16
     breaker_failures: int = 5
-    breaker_seconds: float = 30.0
+    breaker_seconds: float = 20.0
     failure_age: float | None = 3600.0
     failure_count: int | None = None
     delete_after_finish: bool = False

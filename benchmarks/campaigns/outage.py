@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 import flytower
 from flytower.actors.node import NodeConfig, open_node
+from flytower.actors.steps import JITTER
 from flytower.connectors.registry import Registry
 from flytower.protocol.calls import Call, Pending
 from flytower.protocol.generated.flyteidl import admin
@@ -43,18 +44,18 @@ class External:
 
     weather: str = "fine"
     calls: list[tuple[float, str]] = field(default_factory=list)
-    told_to_wait: dict[str, float] = field(default_factory=dict)
+    told_at: float = float("inf")  # when it last asked to be left alone
     too_soon: int = 0
 
     async def ask(self, job: str) -> None:
         """Be asked about a job."""
         now = trio.current_time()
         self.calls.append((now, job))
-        self.too_soon += now < self.told_to_wait.get(job, 0.0)
+        self.too_soon += self.told_at < now < self.told_at + RETRY_AFTER
         if self.weather == "503":
             raise RuntimeError("HTTP 503")
         if self.weather == "429":
-            self.told_to_wait[job] = now + RETRY_AFTER
+            self.told_at = now
             raise flytower.RetryLater("HTTP 429", after=RETRY_AFTER)
         if self.weather == "hang":
             await trio.sleep_forever()
@@ -91,10 +92,10 @@ class Outage(NamedTuple):
         reads: GetTasks.
         errors: GetTasks that were not answered with a resource.
         stale: Answers that said how old they are, and why.
-        too_soon: Calls of the external system before it wanted one.
+        too_soon: Calls of the external system before it wanted one, be it about another job.
         calls: All calls of the external system in that hour.
         recovered: Seconds from the end of the outage until every task was polled again.
-        bound: Seconds that this may take: one backoff, with its jitter, or what an open circuit adds.
+        bound: Seconds that this may take: one backoff, with its jitter.
     """
 
     weather: str
@@ -136,7 +137,7 @@ async def _outage(weather: str, tasks: int) -> Outage:
             for meta in metas:
                 await _read(node.tasks, meta)
         last = max(min(at for at, job in external.calls if job == each) for each in {job for _, job in external.calls})
-        bound = 1.1 * POLICY.poll_maximum + POLICY.breaker_seconds + POLICY.get_timeout
+        bound = (1.0 + JITTER) * POLICY.poll_maximum
         return Outage(weather, reads, errors, stale, external.too_soon, calls, last - over, bound)
 
 

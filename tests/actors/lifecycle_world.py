@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flytower.actors.births import adopt, adopt_to_delete, reserve, restart, resume, row_of
 from flytower.actors.events import (
+    Answering,
     CreateAsked,
     Created,
     CreateFailed,
@@ -219,7 +220,7 @@ class World:
         if task.unread and not task.freed and task.stage not in (Stage.FINISHED, Stage.UNKNOWN):
             self.superseded.add(task.id)
         self.tell(actor, Superseded())
-        if row is not None and not row.unread:
+        if row is not None and not row.unread and row.seq <= task.durable:  # not that of a life that was forgotten
             assert actor.task.wish == task.wish, "an attempt is deleted that somebody is known to have read"
 
     def read(self, meta: bytes) -> Promise[Any]:
@@ -295,6 +296,11 @@ class World:
         """Have a call run out of time, or its connection break. What it asked for happens "now", "never" or "late"."""
         self._effect(actor, effect)
         self.fail(actor, kind)
+
+    def call_back(self, actor: Actor) -> None:
+        """Tell a task whose call was refused that the external system answers."""
+        actor.not_before = ("", 0.0)
+        self.tell(actor, Answering())
 
     def forget(self, actor: Actor) -> None:
         """Have an operator forget a task: its job is nobody's any more."""

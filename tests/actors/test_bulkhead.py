@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytower.actors.bulkhead import CircuitBreaker, CircuitOpen, TokenBucket
+from flytower.actors.bulkhead import ROUNDING, CircuitBreaker, CircuitOpen, Respite, TokenBucket
 from flytower.connectors.errors import RetryLater
 
 BREAKER_FAILURES, BREAKER_SECONDS = 5, 30.0
@@ -81,21 +81,33 @@ def test_after_the_pause_one_call_may_try_and_the_others_wait() -> None:
     assert breaker.refused_for(BREAKER_SECONDS + 1) == BREAKER_SECONDS - 1
 
 
-@pytest.mark.parametrize(("well", "refused"), [(True, 0.0), (False, BREAKER_SECONDS)])
-def test_the_call_that_tries_closes_or_opens_the_circuit(well: bool, refused: float) -> None:  # noqa: FBT001 - a table
+@pytest.mark.parametrize(("well", "refused"), [(True, 0.0), (False, BREAKER_SECONDS - 9.0)])
+def test_the_call_that_tries_closes_the_circuit_or_leaves_it_open_for_the_time_since_it_began(
+    well: bool,  # noqa: FBT001 - a table
+    refused: float,
+) -> None:
     breaker = failed(BREAKER_FAILURES + 1)
     breaker.refused_for(40.0)
     if well:
         breaker.succeeded()
     else:
-        breaker.failed(40.0)
-    assert breaker.refused_for(40.0) == refused
+        breaker.failed(49.0)
+    assert breaker.refused_for(49.0) == refused
 
 
 def test_a_trial_that_never_ends_does_not_keep_the_circuit_open_for_ever() -> None:
     breaker = failed(BREAKER_FAILURES + 1)
     breaker.refused_for(40.0)
     assert breaker.refused_for(40.0 + BREAKER_SECONDS) == 0.0
+
+
+def test_a_respite_lasts_as_long_as_the_longest_that_was_asked_for() -> None:
+    respite = Respite()
+    assert respite.left(0.0) == 0.0
+    respite.asked(0.0, 20.0)
+    respite.asked(5.0, 5.0)
+    assert respite.left(12.0) == 8.0
+    assert respite.left(20.0 - ROUNDING / 2) == 0.0, "what rounding leaves of a wait is none"
 
 
 def test_a_refused_call_is_not_counted_as_a_failure_of_the_external_system() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flytower.actors.bulkhead import CircuitOpen
+from flytower.actors.bulkhead import CircuitOpen, Spared
 from flytower.actors.failures import MAX_TEXT, Failure, FailureKind, classify, describe
 from flytower.connectors.errors import (
     InvalidRequest,
@@ -27,7 +27,8 @@ from flytower.runtime.host_errors import LaneFull
         (ConnectionRefusedError("x"), FailureKind.TRANSIENT, 0.0),
         (InvalidResource("x"), FailureKind.TRANSIENT, 0.0),
         (RetryLater("x", after=7.5), FailureKind.LATER, 7.5),
-        (CircuitOpen("x", after=30.0), FailureKind.LATER, 30.0),
+        (CircuitOpen("x", after=30.0), FailureKind.REFUSED, 30.0),
+        (Spared("x", after=30.0), FailureKind.SPARED, 30.0),
         (JobNotFound("x"), FailureKind.GONE, 0.0),
         (PermanentFailure("x"), FailureKind.PERMANENT, 0.0),
         (InvalidRequest("x"), FailureKind.INVALID, 0.0),

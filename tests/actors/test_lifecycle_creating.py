@@ -19,7 +19,7 @@ from flytower.actors.events import (
     Superseded,
     Wanted,
 )
-from flytower.actors.failures import FailureKind
+from flytower.actors.failures import NOT_MADE, FailureKind
 from flytower.actors.steps import LEDGER_RETRY, RESOLUTION
 from flytower.actors.task import Stage
 from flytower.connectors.policy import Policy, Recovery
@@ -296,6 +296,7 @@ def test_a_create_that_raised_after_the_delete_has_left_nothing_to_delete() -> N
         (FailureKind.PERMANENT, Status.INTERNAL),
         (FailureKind.LATER, Status.INTERNAL),
         (FailureKind.OVERLOAD, Status.RESOURCE_EXHAUSTED),
+        (FailureKind.SPARED, Status.RESOURCE_EXHAUSTED),
     ],
 )
 @pytest.mark.parametrize("policy", [TOKEN, FIND, NEITHER])
@@ -306,6 +307,14 @@ def test_a_first_create_that_raises_is_reported_and_the_key_is_as_if_it_had_neve
     created = life.create()
     life.send(CreateFailed(failure(kind)))
     assert (life.over, status_of(created)) == (True, status)
+
+
+@pytest.mark.parametrize("kind", NOT_MADE)
+def test_a_create_that_is_repeated_since_find_knows_nothing_and_was_not_made_is_tried_again(kind: FailureKind) -> None:
+    life = not_found_twice(creating(FIND).send(TIMEOUT))
+    assert life.invoked == ["create"]
+    life.send(CreateFailed(failure(kind, after=30.0)))
+    assert (life.stage, life.timer) == (Stage.CREATING, 30.0)
 
 
 def test_a_create_that_raises_after_a_provisional_answer_shows_in_the_status() -> None:
@@ -383,7 +392,7 @@ def test_what_became_of_a_create_is_asked_for_a_bounded_number_of_times(
     assert (life.stage, asked) == (Stage.UNKNOWN, CREATE_ATTEMPTS - 1)
 
 
-@pytest.mark.parametrize("kind", [FailureKind.LATER, FailureKind.OVERLOAD])
+@pytest.mark.parametrize("kind", [FailureKind.LATER, *NOT_MADE])
 @pytest.mark.parametrize(("policy", "failed"), [(TOKEN, CreateFailed), (FIND, FindFailed)])
 def test_asking_that_was_put_off_does_not_count_and_comes_not_sooner_than_allowed(
     policy: Policy, failed: type[CreateFailed | FindFailed], kind: FailureKind

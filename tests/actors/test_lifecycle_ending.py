@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flytower.actors.ending import MAX_COUNTED_FAILURES
-from flytower.actors.events import DeleteAsked, DeleteFailed, Due, Gone, Recorded, RecordFailed
+from flytower.actors.events import Answering, DeleteAsked, DeleteFailed, Due, Gone, Recorded, RecordFailed
 from flytower.actors.failures import FailureKind
 from flytower.actors.steps import LEDGER_RETRY
 from flytower.actors.task import Stage
@@ -147,6 +147,13 @@ def test_a_delete_is_tried_again_for_ever_with_growing_pauses() -> None:
 
 def test_a_delete_is_not_tried_sooner_than_the_external_system_wants() -> None:
     assert deleting(calling=True).send(DeleteFailed(failure(FailureKind.LATER, after=77.0))).timer == 77.0
+
+
+def test_a_delete_that_was_refused_is_tried_as_soon_as_the_external_system_answers_others() -> None:
+    life = deleting(calling=True).send(DeleteFailed(failure(FailureKind.REFUSED, after=20.0)))
+    assert life.send(Answering()).timer == 0.0
+    assert life.send(DUE).invoked == ["delete"]
+    assert life.send(Answering()).effects == [], "one is under way"
 
 
 def test_a_job_that_was_given_up_gets_its_verdict_when_it_is_gone() -> None:

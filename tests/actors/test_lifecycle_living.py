@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flytower.actors.events import (
+    Answering,
     Demand,
     Draining,
     Due,
@@ -14,7 +15,7 @@ from flytower.actors.events import (
     Superseded,
     Wanted,
 )
-from flytower.actors.failures import FailureKind
+from flytower.actors.failures import NOT_MADE, FailureKind
 from flytower.actors.task import TERMINAL, Stage
 from flytower.connectors.policy import Policy
 from flytower.protocol.generated.flyteidl.admin import Resource
@@ -120,7 +121,7 @@ def test_a_terminal_phase_ends_the_polls_and_goes_to_the_ledger(phase: Phase) ->
 # ---- polls that fail -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [FailureKind.TRANSIENT, FailureKind.TIMEOUT, FailureKind.LATER, FailureKind.OVERLOAD])
+@pytest.mark.parametrize("kind", [FailureKind.TRANSIENT, FailureKind.TIMEOUT, FailureKind.LATER, *NOT_MADE])
 def test_while_polls_fail_the_last_answer_stands_with_its_age_and_the_reason(kind: FailureKind) -> None:
     life = polling(answered_at=NOW - 42).send(PollFailed(failure(kind)))
     assert life.published == [(Phase.RUNNING, "busy (last answer 42 s ago: HTTP 503)")]
@@ -146,8 +147,37 @@ def test_the_external_system_is_not_asked_sooner_than_it_wants() -> None:
     assert polling().send(PollFailed(failure(FailureKind.LATER, after=77.0))).timer == 77.0
 
 
+@pytest.mark.parametrize("kind", [FailureKind.SPARED, FailureKind.REFUSED])
+def test_a_poll_that_was_not_made_comes_when_it_may_and_its_backoff_stays(kind: FailureKind) -> None:
+    life = polling(interval=8.0, answered_at=NOW - 9).send(PollFailed(failure(kind, after=3.0)))
+    assert (life.timer, life.task.interval, life.task.failures) == (3.0, 8.0, 1)
+    life.send(Due(Demand(NOW - 5)), after=3.0)
+    assert life.invoked == ["get"], "who has read since the last real poll still waits for one"
+
+
+def test_a_poll_without_a_worker_comes_ever_later() -> None:
+    assert polling(interval=4.0).send(PollFailed(failure(FailureKind.OVERLOAD))).timer == 6.0
+
+
+def test_a_task_whose_poll_was_refused_polls_as_soon_as_the_external_system_answers_others() -> None:
+    assert live().send(Answering()).timer == 0.0
+    assert live(calling=True).send(Answering()).effects == []
+
+
+def test_a_poll_that_hung_has_used_up_its_part_of_the_pause() -> None:
+    life = polling(interval=8.0, polled_at=NOW).send(PollFailed(failure(FailureKind.TIMEOUT)), after=10.0)
+    assert life.timer == 2.0
+    assert polling(interval=1.0, polled_at=NOW).send(PollFailed(failure(FailureKind.TIMEOUT)), after=10.0).timer == 1.0
+
+
+def test_a_job_is_given_up_by_its_age_also_while_the_circuit_keeps_it_from_being_polled() -> None:
+    life = polling(Policy(failure_age=60)).send(PollFailed(failure()))
+    life.send(DUE).send(PollFailed(failure(FailureKind.REFUSED, after=20.0)), after=60.0)
+    assert life.stage is Stage.DELETING
+
+
 def test_polls_that_fail_get_rarer_too() -> None:
-    life = polling(interval=4.0).send(PollFailed(failure()))
+    life = polling(interval=4.0, polled_at=NOW).send(PollFailed(failure()))
     assert life.timer == 6.0
 
 
@@ -176,7 +206,7 @@ def test_only_the_policys_limit_fails_a_job_that_cannot_be_polled_and_it_is_dele
 
 
 @pytest.mark.parametrize("policy", [Policy(failure_age=None), Policy(failure_age=10, failure_count=1)])
-@pytest.mark.parametrize("kind", [FailureKind.LATER, FailureKind.OVERLOAD])
+@pytest.mark.parametrize("kind", [FailureKind.LATER, FailureKind.SPARED, FailureKind.OVERLOAD])
 def test_a_job_is_not_failed_because_polls_were_put_off(kind: FailureKind, policy: Policy) -> None:
     life = polling(policy)
     for _ in range(50):

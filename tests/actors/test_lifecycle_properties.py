@@ -69,6 +69,17 @@ def fail(world: World, number: int) -> None:
         world.fail(actor, KINDS[number % 4], 15.0 if number & 4 else 0.0)
 
 
+def refuse(world: World, number: int) -> None:
+    for actor in _called(world, number):
+        if actor.call != "create" or number & 1:
+            world.fail(actor, (FailureKind.REFUSED, FailureKind.SPARED)[number & 1], 15.0)
+
+
+def answer_others(world: World, _number: int) -> None:
+    for actor in list(world.actors.values()):
+        world.call_back(actor)
+
+
 def lose(world: World, number: int) -> None:
     for actor in _called(world, number // 3):
         world.lose(actor, EFFECTS[number % 3])
@@ -135,6 +146,8 @@ DEEDS: dict[Callable[[World, int], None], int] = {
     use_a_job_of_another_server: 1,
     succeed: 6,
     fail: 2,
+    refuse: 2,
+    answer_others: 1,
     lose: 3,
     break_off: 2,
     forget: 1,

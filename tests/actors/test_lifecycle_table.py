@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flytower.actors.events import (
+    Answering,
     CreateAsked,
     Created,
     CreateFailed,
@@ -50,6 +51,7 @@ ANY_STAGE = {
     RecordFailed,
     Due,
     Wanted,
+    Answering,
     Draining,
     ForgetAsked,
 }
@@ -89,6 +91,7 @@ EXAMPLES: list[Event] = [
     *(PollFailed(failure(kind)) for kind in FailureKind),
     Gone(),
     DeleteFailed(failure()),
+    Answering(),
     Draining(),
     ForgetAsked(),
 ]

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from flytower.connectors.errors import RetryLater
 from flytower.connectors.policy import Policy
 from flytower.connectors.resource import Resource
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
@@ -133,6 +134,66 @@ async def test_a_half_open_circuit_lets_one_call_try(autojump_clock: MockClock, 
         await _read_each_second(read_all, 10 * BREAKER_SECONDS)
     late = [time for time in system.times("get") if time > 2 * BREAKER_SECONDS]
     assert 6 <= len(late) <= 8
+
+
+async def test_jobs_that_an_open_circuit_held_back_are_polled_as_soon_as_one_call_succeeds(
+    autojump_clock: MockClock, system: ExternalSystem
+) -> None:
+    async with running(NeitherConnector(system)) as client:
+        metas = [await client.create("neither") for _ in range(30)]
+
+        async def read_all() -> None:
+            for meta in metas:
+                await client.get("neither", meta)
+
+        system.weather["get"] = RuntimeError("HTTP 503")
+        await _read_each_second(read_all, 300)
+        await system.until_called("get", system.count("get") + 1)  # the next call that may try comes as late as can be
+        system.calm()
+        system.latency["get"] = 2.0
+        asked = set(system.calls)
+        await _read_each_second(read_all, 1.1 * BREAKER_SECONDS + 4 * 2)
+        polled = {about for operation, about, _ in set(system.calls) - asked if operation == "get"}
+    assert len(polled) == 30
+
+
+@pytest.mark.parametrize("told", ["get", "delete"])
+async def test_what_one_call_was_told_of_retry_after_holds_for_every_other(
+    autojump_clock: MockClock, system: ExternalSystem, told: str
+) -> None:
+    async with running(NeitherConnector(system)) as client:
+        metas = [await client.create("neither") for _ in range(20)]
+        await trio.sleep(0.5)  # their first polls are over
+        before = system.count(told)
+        system.expect(told, RetryLater("HTTP 429", after=15.0))
+        if told == "delete":
+            await client.delete("neither", metas[0])
+        await system.until_called(told, before + 1)
+        heard = system.times(told)[-1]
+        await client.delete("neither", metas[0])
+        created = client.start_create("neither", "s3://bucket/later/0")
+        for meta in metas[1:]:
+            await client.get("neither", meta)
+        await trio.sleep(60)
+        assert await client.answered(created)
+    after = [time for _, _, time in system.calls if time > heard]
+    assert min(after) >= heard + 15.0
+    assert {operation for operation, _, time in system.calls if time > heard} == {"create", "get", "delete"}
+
+
+async def test_a_create_is_refused_where_the_external_system_wants_a_respite_for_longer_than_it_may_take(
+    autojump_clock: MockClock, system: ExternalSystem
+) -> None:
+    async with running(NeitherConnector(system)) as client:
+        await client.create("neither")
+        system.expect("get", RetryLater("HTTP 429", after=600.0))
+        await trio.sleep(60)
+        with pytest.raises(RpcError, match=r"asks to be left alone; asked again in 5.. s. Try again then") as refusal:
+            await client.create("neither", "s3://bucket/later/0")
+        assert refusal.value.status is Status.RESOURCE_EXHAUSTED
+        await trio.sleep(600)
+        assert await client.create("neither", "s3://bucket/later/0")
+    assert system.count("create") == 2
 
 
 async def _read_each_second(read: Callable[[], Any], seconds: float) -> None:
