@@ -124,7 +124,8 @@ def damage_lines(_seed: int, *, small: bool) -> Iterator[Line]:
     """A damaged ledger."""
     for what, found in (
         ("SQLite's log cut in its last transactions", damage.cut(29 if small else 1)),
-        ("bytes flipped before them", damage.flip(97 if small else 5)),
+        ("each byte before them flipped", damage.flip(97 if small else 1)),
+        ("each byte of the closed file flipped", damage.flip_file(97 if small else 1)),
     ):
         figure = f"{found.files} files: {found.opened} opened with all, {found.refused} refused, {found.wrong} wrong"
         yield Line(what, figure, "0 wrong", not found.wrong)

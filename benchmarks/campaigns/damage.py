@@ -84,17 +84,42 @@ def flip(step: int) -> Damage:
     return _damage(results)
 
 
+def flip_file(step: int) -> Damage:
+    """Change bytes of the file itself, after a stop in order: all must be there, or the file be refused."""
+    with tempfile.TemporaryDirectory(prefix="flytower-damage-") as folder:
+        database = _stopped(Path(folder))
+        results = []
+        for at in range(0, len(database), step):
+            changed = database[:at] + bytes([database[at] ^ 0xFF]) + database[at + 1 :]
+            results.append(_open(Path(folder), changed, b"", range(1, COMMITS + 1)))
+    return _damage(results)
+
+
 def _damage(results: list[str]) -> Damage:
     return Damage(len(results), *(results.count(word) for word in ("opened", "refused", "wrong")))
+
+
+def _stopped(folder: Path) -> bytes:
+    """Write a ledger, and close it in order: what is left is one file."""
+    path = folder / "stopped.sqlite"
+    _make(path)
+    with closing(SqlStore(f"sqlite:///{path}")) as store:
+        store.put([row_of(number) for number in range(1, COMMITS + 1)])
+    return path.read_bytes()
+
+
+def _make(path: Path) -> None:
+    """Make an empty ledger of small pages."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA page_size={PAGE}")
+        connection.execute("VACUUM")
+    SqlStore(f"sqlite:///{path}").close()
 
 
 def _crashed(folder: Path) -> tuple[bytes, bytes]:
     """Have a process write a ledger, and kill it: what it leaves behind, database and log."""
     path = folder / "crashed.sqlite"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA page_size={PAGE}")
-        connection.execute("VACUUM")
-    SqlStore(f"sqlite:///{path}").close()
+    _make(path)
     command = [sys.executable, "-c", WRITER, str(path), str(COMMITS)]
     subprocess.run(command, check=False, env={"PYTHONPATH": str(HERE)})
     return path.read_bytes(), Path(f"{path}-wal").read_bytes()

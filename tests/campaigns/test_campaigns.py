@@ -62,7 +62,7 @@ def test_a_server_that_is_stopped_cuts_no_call_and_deletes_no_job() -> None:
     assert (found.calls, found.cut, found.deletes, found.bad_exits) == (100, 0, 0, 0)
 
 
-@pytest.mark.parametrize(("campaign", "step"), [(damage.cut, 61), (damage.flip, 199)])
+@pytest.mark.parametrize(("campaign", "step"), [(damage.cut, 61), (damage.flip, 199), (damage.flip_file, 199)])
 def test_a_damaged_ledger_opens_with_all_or_is_refused_by_name(campaign: object, step: int) -> None:
     found = campaign(step)  # type: ignore[operator]
     assert found.wrong == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,3 +195,16 @@ class TokenConnector(ScriptedConnector):
 
 
 ConnectorRegistry.register(TokenConnector())
+
+
+class CountedConnector(ScriptedConnector):
+    """The same, and three polls in vain are enough."""
+
+    name = "Counted Connector"
+    policy = replace(FAST, failure_count=3)
+
+    def __init__(self) -> None:
+        AsyncConnectorBase.__init__(self, task_type_name="counted", metadata_type=ScriptedMeta)
+
+
+ConnectorRegistry.register(CountedConnector())

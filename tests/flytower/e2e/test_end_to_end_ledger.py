@@ -67,6 +67,26 @@ class TestKilled:
             first, second = (line.split()[2] for line in deployment.record())
             assert first == second == json.loads(meta)["job"]
 
+    def test_a_caller_that_got_a_provisional_answer_reads_deletes_and_asks_again_by_it_afterwards(
+        self, deploy: Deploy
+    ) -> None:
+        request = create_request("token", {"wait": "go"})
+        with deploy() as deployment:
+            meta = deployment.flyte.tasks.CreateTask(request, timeout=1.0).resource_meta
+            deployment.server.stop(signal.SIGKILL)
+        with deploy() as deployment:
+            flyte = deployment.flyte
+            assert flyte.get("token", meta).phase == Phase.INITIALIZING
+            assert flyte.tasks.CreateTask(request, timeout=1.0).resource_meta == meta
+            deployment.allow("go")
+            flyte.until("token", meta, Phase.RUNNING)
+            assert flyte.create(request) == meta
+            flyte.delete("token", meta)
+            flyte.until("token", meta, Phase.ABORTED)
+            jobs = {line.split()[2] for line in deployment.record() if line.startswith("asked")}
+            assert [line for line in deployment.record() if line.startswith("delete")] == [f"delete {jobs.pop()}"]
+            assert not jobs, "one token, and so one job"
+
     def test_a_delete_that_was_acknowledged_is_carried_out_by_the_next_server(self, deploy: Deploy) -> None:
         with deploy() as deployment:
             request = create_request("scripted", {**RUNNING, "delete": {"error": "not now", "times": 1}})
@@ -229,6 +249,7 @@ class TestTasksCommand:
         assert beside == {("scripted", "live", "RUNNING"), ("twin", "finished", "SUCCEEDED")}
         assert [task["type"] for task in listed(run, "--state", "finished")] == ["twin"]
         assert [task["type"] for task in listed(run, "--type", "scripted")] == ["scripted"]
+        assert len(listed(run, "--state", "finished", "--state", "live")) == 2
         assert listed(run, "--older-than", "1h") == []
         assert len(listed(run, "--newer-than", "1h")) == 2
         table = run("tasks").stdout

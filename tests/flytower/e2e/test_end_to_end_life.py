@@ -180,6 +180,19 @@ class TestStop:
             created.cancel()
 
 
+class TestErrorBudget:
+    """A job that cannot be polled."""
+
+    def test_polls_beyond_the_policys_count_end_in_a_retryable_failure_after_a_delete(self, deploy: Deploy) -> None:
+        with deploy() as deployment:
+            request = create_request("counted", {"answer": {"error": "HTTP 503"}})
+            meta = deployment.flyte.create(request)
+            resource = deployment.flyte.until("counted", meta)
+            assert resource.phase == Phase.RETRYABLE_FAILED
+            assert "(3 polls): RuntimeError: HTTP 503" in resource.message
+            assert deployment.deletes(request) == [1]
+
+
 class TestRestart:
     """A server is killed, and the next one knows nothing but what Flyte and the external system have."""
 
