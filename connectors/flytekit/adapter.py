@@ -109,7 +109,8 @@ class Methods:
         return converted
 
     def _label(self, name: str) -> str:
-        return f"{name} of {self._connector.name}"
+        # With the task type, which is what the settings go by: several may have one connector's name.
+        return f"{name} of {self._connector.name} ({self._connector.task_category.name})"
 
 
 class FlytekitAsyncConnector(AsyncConnectorBase):

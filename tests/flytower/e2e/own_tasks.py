@@ -54,6 +54,8 @@ class ListConnector(SyncConnectorBase):  # type: ignore[misc]  # likewise
     def do(self, inputs: Any, **_: Any) -> Resource:
         """Count."""
         length = inputs.literals["n"].scalar.primitive.integer
+        if length < -1:
+            sys.exit(4)
         if length < 0:
             raise ValueError("there is no such list")
         return Resource(phase=TaskExecution.SUCCEEDED, outputs={"o0": [float(n) for n in range(length)]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -166,11 +167,33 @@ def test_a_connector_whose_threads_are_all_taken_holds_up_no_other(served: Deplo
     assert all(call.result().resource_meta for call in creating)
 
 
-def test_the_log_names_the_connector_that_needs_a_loop_of_its_own(served: Deployment) -> None:
+def test_the_log_and_a_metric_name_the_connector_that_needs_a_loop_of_its_own(served: Deployment) -> None:
+    """With its task type, which is what the setting takes; the other type of that connector has such a loop."""
+    served.flyte.create(create_request("fk_blocking", {"block": 1.0}))
     served.flyte.create(create_request("fk_coroutine", {"block": 1.0}))
     until(lambda: "the event loop is blocked" in served.server.log())
-    (said, *_) = [line for line in served.server.log().splitlines() if "the event loop is blocked" in line]
-    assert json.loads(said)["culprit"] == "create of Coroutine Connector"
+    said = [json.loads(line) for line in served.server.log().splitlines() if "the event loop is blocked" in line]
+    assert {each["culprit"] for each in said} == {"create of Coroutine Connector (fk_coroutine)"}
+    counted = {key[1] for key in served.samples() if key[0] == "flytower_loop_blocked_total"}
+    assert counted == {"culprit=create of Coroutine Connector (fk_coroutine)"}
+
+
+@pytest.mark.parametrize("task_type", ["fk_coroutine", "fk_plain"])
+def test_a_get_that_fails_is_never_an_error_of_get_task(served: Deployment, task_type: str) -> None:
+    """Flyte counts such errors over a task's whole life: the last answer stands, and says how old it is, and why."""
+    meta = served.flyte.create(create_request(task_type, {"state": "terminating"}))
+    served.flyte.until(task_type, meta, Phase.RUNNING)
+    down = served.folder / "down"
+    down.touch()
+    try:
+        until(lambda: "HTTP 503" in served.flyte.get(task_type, meta).message)
+        for _ in range(20):
+            resource = served.flyte.get(task_type, meta)
+            assert resource.phase == Phase.RUNNING
+            assert re.search(r"last answer \d+ s ago: .*ConnectionError: HTTP 503", resource.message)
+    finally:
+        down.unlink()
+    until(lambda: "HTTP 503" not in served.flyte.get(task_type, meta).message)
 
 
 def test_a_create_that_outlives_its_caller_is_given_to_the_retry(served: Deployment) -> None:

@@ -62,6 +62,7 @@ def test_they_run_locally_on_flytower_when_its_mixin_comes_first(url: str, tmp_p
     [
         ("3", 0, "[0.0, 1.0, 2.0]", ""),
         ("-1", 1, "", "Failed to run the task count with error: .*no such list"),
+        ("-2", 1, "", r"Failed to run the task count with error: .*SystemExit\(4\)"),
     ],
 )
 def test_plain_values_become_what_the_task_declares(
