@@ -3,6 +3,9 @@
 Importing trio_asyncio makes `asyncio.run` and `asyncio.new_event_loop` of the whole process, in every thread, use loops
 of its kind, and forbids both within `trio.run`. A server does not notice. A program that imports Flytower to run a task
 locally does: its own loops would be others, and flytekit, which keeps a loop in a thread, would hang on those.
+
+Where one of its loops does run, it forbids a coroutine to make a loop, and to set the policy. Both are harmless: the
+loop is run in a thread, and the policy is that of loops that are made later. asyncio allows both, and so does this.
 """
 
 from __future__ import annotations
@@ -14,7 +17,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
-INTERNALS = ("_faked_policy", "_in_trio_context", "_in_trio_context_other_than_sync_loop", "current_loop")
+INTERNALS = (
+    "_faked_policy",
+    "_in_trio_context",
+    "_in_trio_context_other_than_sync_loop",
+    "current_loop",
+    "_TrioPolicy",
+)
 """What is used of trio_asyncio's module `_loop`."""
 
 
@@ -34,6 +43,8 @@ def import_trio_asyncio() -> None:
         )
     _leave_policy_alone(internals, before)
     _leave_trio_alone(internals)
+    _let_loops_be_made(internals)
+    _let_policy_be_set(internals)
 
 
 def _leave_policy_alone(internals: ModuleType, before: asyncio.AbstractEventLoopPolicy) -> None:
@@ -54,3 +65,29 @@ def _leave_trio_alone(internals: ModuleType) -> None:
 
     internals._in_trio_context = lambda: in_trio() and has_loop()  # type: ignore[attr-defined]  # noqa: SLF001
     internals._in_trio_context_other_than_sync_loop = lambda: in_trio_proper() and has_loop()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _let_loops_be_made(internals: ModuleType) -> None:
+    """Have new loops come from the policy of the thread, in a coroutine too."""
+
+    def new_event_loop(_: object) -> asyncio.AbstractEventLoop:
+        policy: asyncio.AbstractEventLoopPolicy = internals._faked_policy.policy  # noqa: SLF001 - see above
+        return policy.new_event_loop()
+
+    internals._TrioPolicy.new_event_loop = new_event_loop  # noqa: SLF001 - likewise
+
+
+def _let_policy_be_set(internals: ModuleType) -> None:
+    """Have a thread's policy set wherever that is asked for; what a coroutine has found as the policy puts it back."""
+    own = internals._faked_policy  # noqa: SLF001 - see above
+
+    def set_event_loop_policy(policy: asyncio.AbstractEventLoopPolicy | None) -> None:
+        if policy is None or isinstance(policy, internals._TrioPolicy):  # noqa: SLF001 - likewise
+            vars(own).pop("policy", None)
+        elif isinstance(policy, asyncio.AbstractEventLoopPolicy):
+            own.policy = policy
+        else:
+            kind = type(policy).__name__
+            raise TypeError(f"policy must be an instance of AbstractEventLoopPolicy or None, not {kind!r}")
+
+    asyncio.set_event_loop_policy = asyncio.events.set_event_loop_policy = set_event_loop_policy

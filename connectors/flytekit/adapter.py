@@ -15,7 +15,6 @@ from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 from flytower.connectors.errors import ConnectorContractError, ConnectorMethodNotImplemented
 from flytower.connectors.flavour import Flavour, Method, flavour_of
 from flytower.connectors.flytekit import convert
-from flytower.connectors.flytekit.engine_loop import prepare_engine_loop
 from flytower.connectors.flytekit.meta import meta_class
 from flytower.connectors.policy import Policy
 from flytower.protocol.generated.flyteidl import admin
@@ -90,8 +89,6 @@ class Methods:
         flavour = flavour_of(function, Flavour.ASYNCIO)
         if flavour is Flavour.ASYNCIO and self._loop is not None:
             function, flavour = self._loop.on_loop(function), Flavour.TRIO
-        elif flavour is Flavour.ASYNCIO:
-            await prepare_engine_loop()
         # What a plain function returns may have to be awaited: on asyncio, like everything of flytekit's.
         declared = Flavour.ASYNCIO if flavour is Flavour.THREAD else flavour
         return await Method(self._label(name), function, flavour, declared, self._limiter)(**arguments)

@@ -87,3 +87,75 @@ def test_asyncio_is_as_it_was_in_every_thread_and_within_trio_where_no_loop_was_
     done = subprocess.run([sys.executable, "-c", ASYNCIO], capture_output=True, text=True, timeout=50, check=False)
     line = "asyncio.unix_events asyncio.unix_events True\n"
     assert (done.stdout, done.stderr) == (line + line + "in trio\n", "")
+
+
+IN_A_COROUTINE = """
+import asyncio, threading, trio, trio_asyncio
+from flytower.protocol.loop import open_event_loop
+
+class Policy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self):
+        print("asked")
+        return super().new_event_loop()
+
+async def answer():
+    return type(asyncio.get_running_loop()).__module__
+
+async def in_a_thread(loop):
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    print(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(answer(), loop)))
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+async def coroutine():
+    here = asyncio.get_running_loop()
+    await in_a_thread(asyncio.new_event_loop())
+    await in_a_thread(asyncio.get_event_loop_policy().new_event_loop())
+    print(await asyncio.to_thread(asyncio.run, answer()))
+    before = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(Policy())
+    await in_a_thread(asyncio.new_event_loop())
+    asyncio.set_event_loop_policy(before)
+    await in_a_thread(asyncio.new_event_loop())
+    asyncio.set_event_loop_policy(None)
+    other = asyncio.new_event_loop()
+    asyncio.set_event_loop(other)
+    for run in (asyncio.run, other.run_until_complete):
+        refused = answer()
+        try:
+            run(refused)
+        except RuntimeError as error:
+            print(error)
+        refused.close()
+    other.close()
+    await asyncio.sleep(0)
+    assert asyncio.get_running_loop() is asyncio.get_event_loop() is here
+    try:
+        asyncio.set_event_loop_policy("uvloop")
+    except TypeError as error:
+        print(error)
+
+async def main():
+    async with open_event_loop():
+        await trio_asyncio.aio_as_trio(coroutine)()
+
+trio.run(main)
+"""
+
+
+def test_a_coroutine_can_make_loops_and_set_the_policy_as_in_asyncio() -> None:
+    """The loops are asyncio's own, and run in threads; the loop that the coroutine runs on stays what it is.
+
+    To run one where another runs already is refused, likewise as in asyncio.
+    """
+    done = subprocess.run([sys.executable, "-c", IN_A_COROUTINE], capture_output=True, text=True, check=False)
+    loop = "asyncio.unix_events"
+    running = [
+        "asyncio.run() cannot be called from a running event loop",
+        "Cannot run the event loop while another loop is running",
+    ]
+    error = "policy must be an instance of AbstractEventLoopPolicy or None, not 'str'"
+    assert done.stdout.splitlines() == [loop, loop, loop, "asked", loop, loop, *running, error]
+    assert done.stderr == ""

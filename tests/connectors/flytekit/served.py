@@ -5,6 +5,7 @@ Each leaves a line in the file `record`, in the folder in which the server runs,
 
 import asyncio
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,8 @@ class CoroutineConnector(AsyncConnectorBase):
         if custom.get("engine"):
             context = FlyteContextManager.current_context()
             note("engine", TypeEngine.literal_map_to_kwargs(context, inputs, {"x": int}))  # as OpenAI's plugin does
+        if custom.get("loop"):
+            note("loop", await _on_a_loop_of_its_own())
         value = inputs.literals["x"].scalar.primitive.integer if inputs and "x" in inputs.literals else 0
         note("created", output_prefix)
         return JobMeta(job=output_prefix, state=custom.get("state", "succeeded"), inputs={"x": value})
@@ -106,6 +109,21 @@ class CoroutineConnector(AsyncConnectorBase):
 
 async def _exit() -> None:
     sys.exit(1)
+
+
+async def _on_a_loop_of_its_own() -> str:
+    """Do something on a loop in a thread, made here, as clients do that have a synchronous face too."""
+    before = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop_policy(before)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    done = asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "done"), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+    return await asyncio.to_thread(asyncio.run, asyncio.sleep(0, f"{done} twice"))
 
 
 class PlainConnector(AsyncConnectorBase):

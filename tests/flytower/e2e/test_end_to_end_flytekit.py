@@ -94,6 +94,13 @@ def test_a_coroutine_can_call_flytekit_s_type_engine(served: Deployment, task_ty
     assert f"engine {{'x': {request.inputs.literals['x'].scalar.primitive.integer}}}" in served.record()
 
 
+@pytest.mark.parametrize("task_type", ["fk_coroutine", "fk_blocking"])
+def test_a_coroutine_can_make_event_loops_and_set_the_policy(served: Deployment, task_type: str) -> None:
+    meta = served.flyte.create(create_request(task_type, {"loop": True}))
+    assert served.flyte.until(task_type, meta).phase == Phase.SUCCEEDED
+    assert "loop done twice" in served.record()
+
+
 def test_what_a_plain_function_raises_is_what_its_caller_reads(served: Deployment) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         served.flyte.create(create_request("fk_plain", {"fail": "the queue is closed"}))
