@@ -7,7 +7,7 @@ their rows. What must hold at every moment is checked after every step, by `Prom
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,103 +42,23 @@ from flytower.actors.events import (
     Wanted,
 )
 from flytower.actors.failures import Failure, FailureKind
-from flytower.actors.identity import Identity, adopted_id, decode_reference_untrusted
-from flytower.actors.ledger.memory import MemoryStore
+from flytower.actors.identity import Identity, decode_reference_untrusted
 from flytower.actors.ledger.service import Ledger
-from flytower.actors.ledger.store import LedgerError
 from flytower.actors.lifecycle import step
 from flytower.actors.task import TERMINAL, Stage, Task
-from flytower.connectors.category import TaskCategory
 from flytower.connectors.policy import Policy, Recovery
 from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest, Resource
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.runtime.entity import CancelCall, End, Refuse, Reply, Sleep, Wake
 from flytower.runtime.promise import Promise
+from tests.actors.lifecycle_fakes import CATEGORY, LATEST_EFFECT, TICK, ExternalSystem, SlowStore
+from tests.actors.lifecycle_invariants import LEGAL, check, check_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flytower.actors.ledger.row import Row
-
-CATEGORY = TaskCategory("spark", 0)
-ELSEWHERE = "elsewhere"
-"""The token of a job that another server created: not ours to lose, but ours to delete when we are asked to."""
-
-TICK = 0.010
-"""Timers come due in ticks: never in the moment in which they are set."""
-
-LATEST_EFFECT = 4.0
-"""Seconds after which a call that was given up may still take effect in the external system."""
-
-
-# ---- the external system --------------------------------------------------------------------------------------
-
-
-@dataclass
-class Job:
-    """One external job."""
-
-    meta: bytes
-    token: str
-    alive: bool = True
-    end: Phase | None = None  # how it ended by itself
-
-
-@dataclass
-class ExternalSystem:
-    """What really happened. `deeds` only ever grows."""
-
-    honours_tokens: bool
-    jobs: dict[bytes, Job] = field(default_factory=dict)
-    deeds: list[tuple[str, str, bytes]] = field(default_factory=list)  # what, token, meta
-
-    def create(self, token: str) -> bytes:
-        if self.honours_tokens:
-            for job in self.jobs.values():
-                if job.token == token:
-                    return job.meta
-        meta = b'{"job":%d}' % len(self.jobs)
-        self.jobs[meta] = Job(meta, token)
-        self.deeds.append(("create", token, meta))
-        return meta
-
-    def foreign(self) -> bytes:
-        """Return the one job of another server."""
-        found = next((job.meta for job in self.jobs.values() if job.token == ELSEWHERE), None)
-        return found or self.create(ELSEWHERE)
-
-    def find(self, token: str) -> bytes | None:
-        return next((job.meta for job in self.jobs.values() if job.token == token and job.alive), None)
-
-    def delete(self, meta: bytes) -> None:
-        job = self.jobs.get(meta)
-        if job is not None and job.alive:
-            job.alive = False
-            self.deeds.append(("delete", job.token, meta))
-
-    def living(self, token: str) -> list[Job]:
-        return [job for job in self.jobs.values() if job.token == token and job.alive]
-
-
-# ---- the ledger -----------------------------------------------------------------------------------------------
-
-
-class SlowStore(MemoryStore):
-    """A store that is written when the world says so, and fails when it says so."""
-
-    blocking = True
-    failing = False
-
-    def put(self, rows: Sequence[Row]) -> None:
-        if self.failing:
-            raise LedgerError("the disk is full")
-        super().put(rows)
-
-    def remove(self, ids: Any) -> None:
-        if self.failing:
-            raise LedgerError("the disk is full")
-        super().remove(ids)
-
+    from flytower.actors.ledger.store import LedgerError
 
 # ---- one server -----------------------------------------------------------------------------------------------
 
@@ -537,32 +457,10 @@ class World:
 
     def check(self) -> None:
         """Check what must hold after every step."""
-        for actor in self.actors.values():
-            task, written = actor.task, self._in_ledger(actor.task.id)
-            if task.id in self.confirmed:
-                assert task.wish, "a confirmed wish was forgotten"
-            busy = actor.call is not None or actor.timer is not None or written
-            if task.stage is Stage.RESERVED:
-                assert written, "a reservation waits for nothing"
-            elif task.stage is Stage.LIVE:
-                assert actor.call == "get" or actor.timer is not None or actor.asleep, (
-                    "a live task is never polled again"
-                )
-            elif task.stage is not Stage.UNKNOWN:
-                assert busy, f"{task!r} is stuck"
-            if task.deleters:
-                assert written or actor.timer is not None, "a DeleteTask waits for nothing"
-            if task.stage is Stage.CREATING and any(waiter.answer_by < float("inf") for waiter in task.waiters):
-                assert actor.timer is not None, "nobody will give the provisional answer"
-                assert actor.timer <= max(self.now, min(waiter.answer_by for waiter in task.waiters)) + TICK
-        for token in {job.token for job in self.external.jobs.values()} - self.forgotten:
-            if self.policy.recovery is not Recovery.NEITHER:
-                assert len(self.external.living(token)) <= 1, "two jobs live for one task"
-            else:
-                created = [deed for deed in self.external.deeds if deed[:2] == ("create", token)]
-                assert len(created) <= 1, "create was called again although nobody may repeat it"
+        check(self)
 
-    def _in_ledger(self, task: str) -> bool:
+    def in_ledger(self, task: str) -> bool:
+        """Whether a row of a task waits to be written."""
         entries = [*self.ledger._queue, *self.ledger._writing, *self.ledger._again]
         return any(not isinstance(entry.row, str) and entry.row.id == task for entry in entries)
 
@@ -575,39 +473,4 @@ class World:
                 self.flush()
             self.check()
             self.advance(5.0)
-        self.check_settled()
-
-    def check_settled(self) -> None:
-        for promise in self.waiting:
-            assert promise.done, "a call was never answered"
-        assert {row.id for row in self.store.rows()} <= set(self.actors), "the ledger has a task without an actor"
-        waiting_for_credentials: set[str] = set()
-        owned = {actor.task.meta for actor in self.actors.values() if actor.task.stage is Stage.LIVE}
-        for actor in self.actors.values():
-            if actor.task.withheld and actor.task.request is None and actor.task.stage is Stage.CREATING:
-                waiting_for_credentials.add(actor.task.id)
-                continue
-            assert actor.task.stage in (Stage.LIVE, Stage.FINISHED, Stage.DELETED, Stage.UNKNOWN), "never came to rest"
-            row = self.store.get(actor.task.id)
-            if actor.task.stage is Stage.LIVE:
-                assert row is not None or not actor.task.key, "a job of ours is in no ledger"
-            else:
-                assert row is not None, "the ledger does not know that it ended"
-                assert replace(row, note="") == row_of(actor.task), "the ledger does not know how it ended"
-        for job in self.external.jobs.values():
-            if job.alive and job.token not in self.unknown | self.forgotten | waiting_for_credentials:
-                assert not {job.token, adopted_id(CATEGORY, job.meta)} & self.confirmed, "a deleted job lives"
-                assert job.token not in self.superseded, "a superseded job lives that nobody will delete"
-                assert job.meta in owned or job.token == ELSEWHERE, "a job lives that nobody owns"
-
-
-LEGAL = {
-    Stage.RESERVED: {Stage.RESERVED, Stage.CREATING, Stage.DELETED},
-    Stage.CREATING: {Stage.CREATING, Stage.LIVE, Stage.FINISHED, Stage.DELETING, Stage.DELETED, Stage.UNKNOWN},
-    Stage.LIVE: {Stage.LIVE, Stage.FINISHED, Stage.DELETING},
-    Stage.FINISHED: {Stage.FINISHED, Stage.DELETING, Stage.DELETED},
-    Stage.DELETING: {Stage.DELETING, Stage.DELETED, Stage.FINISHED},
-    Stage.DELETED: {Stage.DELETED},
-    Stage.UNKNOWN: {Stage.UNKNOWN, Stage.DELETED},
-}
-"""Which stage may follow which: the drawing of the life cycle, written a second time."""
+        check_settled(self)

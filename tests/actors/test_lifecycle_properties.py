@@ -179,7 +179,7 @@ def test_whatever_happens_no_job_is_lost_or_doubled_and_no_call_goes_unanswered(
     delete_after_finish: bool,  # noqa: FBT001 - a table
     withheld: bool,  # noqa: FBT001
 ) -> None:
-    """See `World.check` for what holds after every step, and `World.check_settled` for what holds in the end."""
+    """See `lifecycle_invariants` for what holds after every step, and in the end."""
 
     @settings(max_examples=EXAMPLES, deadline=None)
     @given(LIVES)

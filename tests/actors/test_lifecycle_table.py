@@ -39,8 +39,8 @@ from flytower.connectors.policy import Policy, Recovery
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.runtime.entity import Refuse, Reply
 from flytower.runtime.promise import Promise
+from tests.actors.lifecycle_invariants import LEGAL
 from tests.actors.lifecycle_steps import META, NOBODY_READS, NOW, a_task, failure, polled
-from tests.actors.lifecycle_world import LEGAL
 
 ANY_STAGE = {
     CreateAsked,
