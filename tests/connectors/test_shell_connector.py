@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +14,6 @@ import trio
 from flytower.connectors import (
     ConnectorError,
     InvalidRequest,
-    JobNotFound,
-    ResourceMetaError,
     TaskExecution,
     TaskExecutionMetadata,
     TaskTemplate,
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
 
     from flytower.protocol.generated.flyteidl.admin import Resource
 
-RESISTING = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
 
 in_thread = trio.to_thread.run_sync
 
@@ -40,15 +35,6 @@ in_thread = trio.to_thread.run_sync
 def outputs(resource: Resource) -> dict[str, Any]:
     assert resource.outputs is not None
     return from_literal_map(resource.outputs)
-
-
-async def log_of(shell: Any, meta: bytes, token: str = "", lines: int = 0) -> tuple[str, list[str]]:
-    """Return the token and the lines of a call of get_logs."""
-    async with aclosing(shell.bound.logs(meta, token=token, lines=lines)) as stream:
-        messages = [message async for message in stream]
-    found = [line.message for message in messages if message.body for line in message.body.structured_lines]
-    assert messages[0].header is not None
-    return messages[0].header.token, found
 
 
 # ---- how jobs end ---------------------------------------------------------------------------------------------
@@ -291,254 +277,3 @@ async def test_fifty_jobs_at_once_all_end_as_they_should(shell: Any) -> None:
         for number in range(50):
             nursery.start_soon(run, number)
     assert codes == {number: number % 3 for number in range(50)}
-
-
-# ---- death ----------------------------------------------------------------------------------------------------
-
-
-async def test_a_job_that_is_killed_with_its_wrapper_is_retryable(shell: Any) -> None:
-    meta = await shell.create("echo ready; sleep 60")
-    await shell.printed(meta, "ready")
-    os.killpg((await shell.owner(meta)).group, signal.SIGKILL)
-    resource = await shell.end_of(meta)
-    assert resource.phase is TaskExecution.RETRYABLE_FAILED
-    assert "without an exit code" in resource.message
-    assert resource.outputs is None
-
-
-async def test_what_a_killed_wrapper_leaves_behind_does_not_run_beside_the_retry(shell: Any) -> None:
-    meta = await shell.create(RESISTING)
-    await shell.printed(meta, "ready")
-    owner = await shell.owner(meta)
-    os.kill(owner.pid, signal.SIGKILL)
-    assert (await shell.end_of(meta)).phase is TaskExecution.RETRYABLE_FAILED
-    while await in_thread(owner.members):  # noqa: ASYNC110 - a real process, which tells nothing unasked
-        await trio.sleep(0.01)
-
-
-async def test_a_job_of_an_earlier_boot_is_dead_whatever_has_its_number_now(shell: Any) -> None:
-    meta = await shell.create("sleep 60")
-    folder = shell.folder(meta)
-    owner = await in_thread(folder.owner)
-    text = f"{owner.pid} {owner.start} {owner.group} another-boot\n"
-    (folder.path / "owner").unlink()
-    (folder.path / "owner").write_text(text)
-    assert (await shell.bound.get(meta)).phase is TaskExecution.RETRYABLE_FAILED
-    await shell.bound.delete(meta)
-    assert await in_thread(owner.is_alive)  # nothing of this boot was touched
-    await in_thread(owner.signal, signal.SIGKILL)
-
-
-async def test_a_number_that_is_used_again_is_nobody_that_we_know(shell: Any) -> None:
-    """A process with the wrapper's number and another start time is a stranger: dead, and never signalled."""
-    meta = await shell.create("true")
-    await shell.end_of(meta)
-    folder = shell.folder(meta)
-    (folder.path / "exit_code").unlink()
-    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:  # noqa: ASYNC220 - it starts at once
-        boot = (await in_thread(folder.owner)).boot
-        (folder.path / "owner").unlink()
-        (folder.path / "owner").write_text(f"{stranger.pid} 1 {stranger.pid} {boot}\n")
-        assert (await shell.bound.get(meta)).phase is TaskExecution.RETRYABLE_FAILED
-        await shell.bound.delete(meta)
-        assert stranger.poll() is None
-        stranger.kill()
-
-
-# ---- deleting -------------------------------------------------------------------------------------------------
-
-
-async def test_a_deleted_job_gets_sigterm_first_and_may_clean_up(shell: Any) -> None:
-    meta = await shell.create("trap 'echo cleaned; exit 0' TERM; echo ready; while :; do sleep 0.05; done")
-    await shell.printed(meta, "ready")
-    await shell.bound.delete(meta)
-    resource = await shell.bound.get(meta)
-    assert resource.phase is TaskExecution.ABORTED
-    assert outputs(resource)["stdout"] == "ready\ncleaned\n"
-
-
-async def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(shell: Any) -> None:
-    shell.impatient()
-    meta = await shell.create(RESISTING)
-    await shell.printed(meta, "ready")
-    owner = await shell.owner(meta)
-    await shell.bound.delete(meta)
-    assert await in_thread(owner.members) == []
-    assert (await shell.bound.get(meta)).phase is TaskExecution.ABORTED
-
-
-async def test_a_delete_ends_what_the_command_has_started_too(shell: Any) -> None:
-    meta = await shell.create("sleep 61 & sleep 62 & (sleep 63; true) & echo ready; wait")
-    await shell.printed(meta, "ready")
-    owner = await shell.owner(meta)
-    assert len(await in_thread(owner.members)) >= 4
-    await shell.bound.delete(meta)
-    assert await in_thread(owner.members) == []
-
-
-async def test_a_delete_after_the_end_ends_what_was_left_running_and_keeps_the_result(shell: Any) -> None:
-    meta = await shell.create("sleep 60 >/dev/null 2>&1 & echo done")
-    assert (await shell.end_of(meta)).phase is TaskExecution.SUCCEEDED
-    owner = await shell.owner(meta)
-    assert await in_thread(owner.members)
-    await shell.bound.delete(meta)
-    assert await in_thread(owner.members) == []
-    assert (await shell.bound.get(meta)).phase is TaskExecution.SUCCEEDED
-
-
-async def test_a_delete_is_idempotent_and_takes_a_job_whose_folder_is_gone(shell: Any) -> None:
-    meta = await shell.create("sleep 60")
-    await shell.bound.delete(meta)
-    await shell.bound.delete(meta)
-    await shell.bound.delete(b'{"job_id":"%032d"}' % 7)
-
-
-async def test_a_deleted_job_keeps_its_logs(shell: Any) -> None:
-    meta = await shell.create("echo precious; sleep 60")
-    await shell.printed(meta, "precious")
-    await shell.bound.delete(meta)
-    assert (await log_of(shell, meta))[1] == ["precious"]
-
-
-async def test_a_job_that_was_deleted_before_it_began_never_begins(shell: Any, tmp_path: Path) -> None:
-    """The delete came while the folder was there and the process was not."""
-    first = await shell.create("true", key="k")
-    await shell.end_of(first)
-    folder = shell.folder(first).path
-    for name in ("owner", "exit_code"):
-        (folder / name).unlink()
-    await shell.bound.delete(first)
-    meta = await shell.create(f"touch {tmp_path}/ran", key="k")
-    assert (await shell.end_of(meta)).phase is TaskExecution.ABORTED
-    assert not (tmp_path / "ran").exists()
-
-
-# ---- output and logs ------------------------------------------------------------------------------------------
-
-
-async def test_only_the_end_of_a_long_output_becomes_the_output(shell: Any) -> None:
-    resource = await shell.run("head -c 1048576 /dev/zero | tr '\\0' x; echo END")
-    text = outputs(resource)["stdout"]
-    assert len(text) == 64 * 1024
-    assert text.endswith("xEND\n")
-
-
-async def test_garbage_becomes_replacement_characters(shell: Any) -> None:
-    resource = await shell.run(r"printf '\377\376\000ok\n'; printf '\200boom\377\n' >&2; exit 1")
-    assert outputs(resource)["stdout"] == "��\0ok\n"
-    assert resource.message == "boom�"
-
-
-async def test_a_character_cut_in_half_at_the_start_is_left_out(shell: Any) -> None:
-    program = "import sys; sys.stdout.buffer.write('é'.encode() * 40000 + b'!')"
-    text = outputs(await shell.run([sys.executable, "-c", program]))["stdout"]
-    assert set(text) == {"é", "!"}
-
-
-async def test_logs_are_both_streams_with_a_token_to_go_on_from(shell: Any, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    meta = await shell.create(
-        "echo one; echo oops >&2; printf half; echo ready >&2; "
-        f"while [ ! -e {gate} ]; do sleep 0.02; done; echo way; echo two"
-    )
-    while "ready" not in (await log_of(shell, meta))[1]:  # noqa: ASYNC110 - a real process
-        await trio.sleep(0.01)
-    token, lines = await log_of(shell, meta)
-    assert lines == ["one", "oops", "ready"]  # a line that is not complete is left for later
-    assert (await log_of(shell, meta, token))[1] == []
-    gate.touch()
-    await shell.end_of(meta)
-    token, lines = await log_of(shell, meta, token)
-    assert lines == ["halfway", "two"]
-    assert await log_of(shell, meta, token) == (token, [])
-
-
-async def test_a_last_line_without_an_end_is_there_when_the_job_is_over(shell: Any) -> None:
-    meta = await shell.create("printf 'a\r\nlast'")
-    await shell.end_of(meta)
-    assert (await log_of(shell, meta))[1] == ["a", "last"]
-
-
-async def test_lines_limits_a_page_and_the_token_has_the_rest(shell: Any) -> None:
-    meta = await shell.create("for i in 1 2 3 4 5; do echo $i; done; echo e >&2")
-    await shell.end_of(meta)
-    seen, token, pages = [], "", 0
-    while page := await log_of(shell, meta, token, lines=2):
-        token, lines = page
-        if not lines:
-            break
-        assert len(lines) <= 2
-        seen += lines
-        pages += 1
-    assert seen == ["1", "2", "3", "4", "5", "e"]
-    assert pages == 3
-
-
-async def test_a_long_log_comes_whole_in_messages_of_bearable_size(shell: Any) -> None:
-    meta = await shell.create("seq 1 50000; head -c 200000 /dev/zero | tr '\\0' y")
-    await shell.end_of(meta)
-    async with aclosing(shell.bound.logs(meta)) as stream:
-        sizes = [len(bytes(message)) async for message in stream]
-    assert max(sizes) < 1024 * 1024
-    _token, lines = await log_of(shell, meta)
-    assert lines[:50000] == [str(number) for number in range(1, 50001)]
-    assert "".join(lines[50000:]) == "y" * 200000
-
-
-@pytest.mark.parametrize("token", ["x", "1", "1.2.3", "-1.0", "1.", "9" * 30 + ".0", "\u0661.\u0662"])
-async def test_a_token_that_nobody_gave_is_refused(shell: Any, token: str) -> None:
-    meta = await shell.create("true")
-    await shell.end_of(meta)
-    with pytest.raises(InvalidRequest, match="token"):
-        await log_of(shell, meta, token)
-
-
-# ---- hostile and foreign metadata -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("job_id", ["../../etc", "", "A" * 32, "0" * 31, "0" * 33, "0" * 32 + "\n", "/" * 32])
-async def test_a_job_id_that_is_none_touches_no_file(shell: Any, job_id: str) -> None:
-    meta = json.dumps({"job_id": job_id}).encode()
-    for call in (shell.bound.get, shell.bound.delete):
-        with pytest.raises(ResourceMetaError):
-            await call(meta)
-    with pytest.raises(ResourceMetaError):
-        await log_of(shell, meta)
-
-
-async def test_a_job_of_another_machine_is_not_found(shell: Any) -> None:
-    with pytest.raises(JobNotFound):
-        await shell.bound.get(b'{"job_id":"%032d"}' % 7)
-
-
-async def test_a_root_that_cannot_be_made_is_an_error_that_says_what_to_set(shell: Any) -> None:
-    shell.root.write_text("a file")
-    with pytest.raises(ConnectorError, match="FLYTOWER_SHELL_ROOT"):
-        await shell.create("true")
-
-
-async def test_a_folder_that_nobody_claimed_is_a_job_that_was_never_started(shell: Any) -> None:
-    meta = await shell.create("true")
-    await shell.end_of(meta)
-    (shell.folder(meta).path / "owner").unlink()
-    with pytest.raises(JobNotFound, match="never started"):
-        await shell.bound.get(meta)
-
-
-async def test_a_server_without_its_tools_says_which_one(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(ConnectorError, match="`ln` is not on the PATH"):
-        await shell.create("true")
-
-
-async def test_a_root_that_others_can_write_to_is_refused(shell: Any) -> None:
-    shell.root.mkdir()
-    shell.root.chmod(0o777)
-    with pytest.raises(ConnectorError, match="chmod 700"):
-        await shell.create("true")
-
-
-async def test_folders_are_for_their_owner_only(shell: Any) -> None:
-    meta = await shell.create("true")
-    await shell.end_of(meta)
-    assert shell.root.stat().st_mode & 0o777 == 0o700

@@ -6,11 +6,9 @@ import contextlib
 import datetime as dt
 import json
 import logging
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-import h11
 import pytest
 import trio
 from hypothesis import given
@@ -22,79 +20,14 @@ from flytower.connectors.webhook_request import TIMEOUT_LIMIT, request_of
 from flytower.protocol.codec import dict_to_struct
 from flytower.protocol.generated.flyteidl.core import Literal, LiteralMap
 from flytower.protocol.literals import File, from_literal_map, to_literal_map
+from tests.connectors.http_server import HttpServer, Received, Reply, answering, say_hello
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from flytower.protocol.generated.flyteidl.admin import Resource
 
 SECRET = "s3cr3t-t0ken"  # noqa: S105 - the one that must be seen nowhere
-
-
-@dataclass
-class Received:
-    """One request as the server got it."""
-
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-
-
-Reply = tuple[int, dict[str, str], bytes]
-
-
-@dataclass
-class HttpServer:
-    """A small honest HTTP server: it keeps what it gets, and answers what it is told."""
-
-    port: int
-    reply: Callable[[Received], Awaitable[Reply]]
-    received: list[Received] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def serve(self, stream: trio.SocketStream) -> None:
-        async with stream:
-            connection = h11.Connection(h11.SERVER)
-            # The client may leave in the middle.
-            with contextlib.suppress(trio.BrokenResourceError, h11.RemoteProtocolError):
-                await self._answer(stream, connection)
-
-    async def _answer(self, stream: trio.SocketStream, connection: h11.Connection) -> None:
-        request, body = None, b""
-        while True:
-            event = connection.next_event()
-            if event is h11.NEED_DATA:
-                connection.receive_data(await stream.receive_some())
-            elif isinstance(event, h11.Request):
-                request = event
-            elif isinstance(event, h11.Data):
-                body += bytes(event.data)
-            else:
-                break
-        if request is None:
-            return
-        headers = {name.decode(): value.decode() for name, value in request.headers}
-        self.received.append(Received(request.method.decode(), request.target.decode(), headers, body))
-        status, headers, content = await self.reply(self.received[-1])
-        headers = {"Connection": "close", "Content-Length": str(len(content)), **headers}
-        response = h11.Response(status_code=status, headers=list(headers.items()))
-        for out in (response, h11.Data(data=content), h11.EndOfMessage()):
-            await stream.send_all(connection.send(out) or b"")
-
-
-async def say_hello(_request: Received) -> Reply:
-    return 200, {"Content-Type": "text/plain"}, b"hello"
-
-
-def answering(status: int, content: bytes, **headers: str) -> Callable[[Received], Awaitable[Reply]]:
-    async def reply(_request: Received) -> Reply:
-        return status, {name.replace("_", "-"): value for name, value in headers.items()}, content
-
-    return reply
 
 
 @pytest.fixture
