@@ -17,6 +17,7 @@ import trio
 import trio_asyncio
 
 from flytower.connectors.errors import ConnectorError, ConnectorExited, WrongFlavour
+from flytower.protocol.eager import run_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -112,7 +113,8 @@ class Method:
         return await awaitable
 
     async def _run_on_asyncio(self, start: Callable[[], Awaitable[Any]]) -> Any:
-        if trio_asyncio.current_loop.get() is None:
+        loop = trio_asyncio.current_loop.get()
+        if loop is None:
             raise WrongFlavour(
                 f"{self.label} is for asyncio, and no asyncio loop runs here: enter trio_asyncio.open_loop()"
             )
@@ -126,7 +128,7 @@ class Method:
             except BaseException as error:
                 raise self._exited(error) from error
 
-        return await trio_asyncio.aio_as_trio(contained)()
+        return await run_at_once(loop, contained)
 
     async def _contain(self, error: BaseException) -> NoReturn:
         """Raise what an error of user code amounts to."""

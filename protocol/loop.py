@@ -30,6 +30,10 @@ async def open_event_loop() -> AsyncIterator[trio_asyncio.TrioEventLoop]:
         yield loop
 
 
+REFUSALS = 100
+"""How often a coroutine that awaits trio may catch the error that tells it so, and do it again."""
+
+
 class TaskExited(Exception):  # noqa: N818 - it says what happened
     """Code in an asyncio task has tried to end more than itself (SystemExit, KeyboardInterrupt)."""
 
@@ -65,15 +69,30 @@ class _Contained(Coroutine[Any, Any, Any]):
 
     def send(self, value: Any) -> Any:
         try:
-            return self._inner.send(value)
+            awaited = self._inner.send(value)
+            return awaited if _is_asyncios(awaited) else self._refuse(awaited)
         except (SystemExit, KeyboardInterrupt) as error:
             raise TaskExited.told(error) from error
 
     def throw(self, *error: Any) -> Any:
         try:
-            return self._inner.throw(*error)
+            awaited = self._inner.throw(*error)
+            return awaited if _is_asyncios(awaited) else self._refuse(awaited)
         except (SystemExit, KeyboardInterrupt) as raised:
             raise TaskExited.told(raised) from raised
+
+    def _refuse(self, awaited: object) -> Any:
+        """Say so at once when trio is awaited: asyncio says it a turn of the loop later.
+
+        What the coroutine has opened meanwhile (a scope of trio's, in the trio task that runs this step) has to be
+        closed before anything else runs there.
+        """
+        for _ in range(REFUSALS):
+            awaited = self._inner.throw(RuntimeError(f"Task got bad yield: {awaited!r}"))
+            if _is_asyncios(awaited):
+                return awaited
+        self._inner.close()
+        raise RuntimeError(f"Task got bad yield: {awaited!r}, again and again")
 
     def close(self) -> None:
         self._inner.close()
@@ -83,6 +102,11 @@ class _Contained(Coroutine[Any, Any, Any]):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+
+def _is_asyncios(awaited: object) -> bool:
+    """Whether a task may await this: a future, which asyncio knows by that attribute, or a bare turn of the loop."""
+    return awaited is None or hasattr(awaited, "_asyncio_future_blocking")
 
 
 def _log_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

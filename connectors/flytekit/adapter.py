@@ -78,6 +78,7 @@ class Methods:
         self._connector = connector
         self._loop = loop
         self._limiter = trio.CapacityLimiter(POLICY.thread_limit)
+        self._bound: dict[str, Method] = {}  # what was called before, by name
 
     def has(self, name: str) -> bool:
         """Whether the connector has a method that its base leaves open."""
@@ -85,13 +86,21 @@ class Methods:
 
     async def call(self, name: str, **arguments: Any) -> Any:
         """Call one."""
+        method = self._bound.get(name)
+        if method is None:
+            method = self._bound[name] = self._bind(name)
+        if method.flavour is Flavour.ASYNCIO:
+            await prepare_engine_loop()
+        return await method(**arguments)
+
+    def _bind(self, name: str) -> Method:
         function: Callable[..., Any] = getattr(self._connector, name)
         flavour = flavour_of(function, Flavour.ASYNCIO)
         if flavour is Flavour.ASYNCIO and self._loop is not None:
             function, flavour = self._loop.on_loop(function), Flavour.TRIO
         # What a plain function returns may have to be awaited: on asyncio, like everything of flytekit's.
         declared = Flavour.ASYNCIO if flavour is Flavour.THREAD else flavour
-        return await Method(self._label(name), function, flavour, declared, self._limiter)(**arguments)
+        return Method(self._label(name), function, flavour, declared, self._limiter)
 
     async def resource(self, name: str, answer: Any, types: Mapping[str, Any] | None = None) -> admin.Resource:
         """Convert what get or do returned. The type engine may move whole tables: it works in a thread."""
