@@ -20,6 +20,7 @@ from flytower.protocol.events import DRAIN_PING, ConnectionEvents, NoHandler
 from flytower.protocol.flood import TokenBucket
 from flytower.protocol.headers import refusal
 from flytower.protocol.http2 import H2_CONFIG, LAST_STREAM_ID, configuration, goaway, has_unfinished_input, tuned
+from flytower.protocol.inbound import Inbound
 from flytower.protocol.outbound import Outbound, PeerGone
 from flytower.protocol.status import RpcError
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flytower.protocol.exchange import Exchange
+    from flytower.protocol.headers import RawHeaders, RequestHead
     from flytower.protocol.server import Server
     from flytower.protocol.timers import Timer
     from flytower.protocol.unary import UnaryExchange
@@ -45,6 +47,7 @@ class ServerConnection(H2Protocol):
         server: Admits connections, and hears of their end.
     """
 
+    inbound: Inbound
     outbound: Outbound
     transport: asyncio.Transport
     processor: ConnectionEvents
@@ -86,6 +89,7 @@ class ServerConnection(H2Protocol):
         self.transport.set_write_buffer_limits(high=self.limits.write_buffer_bytes)
         super().connection_made(transport)
         self._h2 = tuned(self.connection, self.limits)
+        self.inbound = Inbound(self._h2, self, fast=self.limits.fast_requests)
         self.outbound = Outbound(self._h2, self.flush, fast=self.limits.fast_answers)
         self.processor = ConnectionEvents(self)
         self.flush()
@@ -98,9 +102,7 @@ class ServerConnection(H2Protocol):
             return
         self._receiving = True
         try:
-            events = self.connection.feed(data)
-            for event in events:
-                self.processor.process(event)
+            progress = self.inbound.feed(data)
         except ProtocolError as error:
             log.debug("A client broke the rules of HTTP/2", peer=self.peer, error=str(error))
             self.close("protocol error")  # h2 has its GOAWAY ready
@@ -108,7 +110,7 @@ class ServerConnection(H2Protocol):
             log.exception("A connection failed", peer=self.peer)
             self.terminate(ErrorCodes.INTERNAL_ERROR)
         else:
-            self._after(progress=bool(events))
+            self._after(progress=progress)
         finally:
             self._receiving = False
 
@@ -139,7 +141,7 @@ class ServerConnection(H2Protocol):
 
     # What the events tell
 
-    def request_received(self, stream_id: int, headers: list[tuple[bytes, bytes]], *, ended: bool) -> None:
+    def request_received(self, stream_id: int, headers: RequestHead | RawHeaders, *, ended: bool) -> None:
         """Let a call begin, or say why not."""
         self._last_used = trio.current_time()
         self._controls.credit(self.limits.control_per_call)

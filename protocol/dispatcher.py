@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from flytower.protocol.connection import ServerConnection
     from flytower.protocol.exchange import Exchange
+    from flytower.protocol.headers import RawHeaders
     from flytower.protocol.limits import Limits
 
 log = structlog.get_logger(__name__)
@@ -73,15 +74,15 @@ class Dispatcher:
 
     # Admission
 
-    def accept(self, connection: ServerConnection, stream_id: int, headers: list[tuple[bytes, bytes]]) -> Exchange:
-        """Let a call in.
+    def accept(self, connection: ServerConnection, stream_id: int, headers: RequestHead | RawHeaders) -> Exchange:
+        """Let a call in. Its headers are as they came, or have been read.
 
         Raises:
             RpcError: It is refused, and why.
         """
         self.counters.calls += 1
         try:
-            head = parse_head_untrusted(headers)
+            head = headers if isinstance(headers, RequestHead) else parse_head_untrusted(headers)
         except BadRequest:
             self.counters.refused += 1
             raise

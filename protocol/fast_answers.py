@@ -66,6 +66,9 @@ def answer_at_once(h2: H2Connection, stream_id: int, data: bytes) -> bool:
     machine.headers_sent = machine.trailers_sent = True
     machine.state = StreamState.CLOSED
     machine.stream_closed_by = StreamClosedBy.SEND_END_STREAM
+    # h2 forgets closed streams when it counts the open ones, which it does for each request that it reads by itself.
+    del h2.streams[stream_id]
+    h2._closed_streams[stream_id] = StreamClosedBy.SEND_END_STREAM  # noqa: SLF001 - likewise
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from grpclib.metadata import decode_bin_value, encode_bin_value, encode_grpc_message
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Headers: TypeAlias = "list[tuple[str, str]]"
+"""What is sent."""
+
+RawHeaders: TypeAlias = "list[tuple[bytes, bytes]]"
+"""What was received."""
 
 CONTENT_TYPE = "application/grpc+proto"
 
@@ -57,7 +62,7 @@ class RequestHead:
     metadata: Mapping[str, str | bytes]
 
 
-def parse_head_untrusted(headers: list[tuple[bytes, bytes]]) -> RequestHead:
+def parse_head_untrusted(headers: RawHeaders) -> RequestHead:
     """Check and read the headers of a request.
 
     Raises:
@@ -89,12 +94,12 @@ def _timeout_untrusted(known: Mapping[bytes, bytes]) -> float | None:
     return int(match[1]) * _UNIT_SECONDS[match[2]]
 
 
-def _metadata_untrusted(headers: list[tuple[bytes, bytes]]) -> dict[str, str | bytes]:
+def _metadata_untrusted(headers: RawHeaders) -> Mapping[str, str | bytes]:
     metadata: dict[str, str | bytes] = {}
     for name, value in headers:
         if not (name.startswith((b":", b"grpc-")) or name in _NOT_METADATA):
             metadata[_text_untrusted(name)] = _value_untrusted(name, value)
-    return metadata
+    return MappingProxyType(metadata)  # several calls may share it
 
 
 def _value_untrusted(name: bytes, value: bytes) -> str | bytes:

@@ -8,7 +8,8 @@ import grpc
 import pytest
 import trio
 import trio.testing
-from hyperframe.frame import RstStreamFrame
+from h2.connection import H2Connection
+from hyperframe.frame import HeadersFrame, RstStreamFrame
 from structlog.testing import capture_logs
 
 from flytower.protocol.calls import Unary
@@ -31,7 +32,7 @@ async def test_bytes_from_a_handler_are_sent_as_they_are(
     desk: Any, serving: Any, with_grpcio: Any, *, fast: bool
 ) -> None:
     desk.handlers["Raw"] = lambda request, call: b"already encoded"
-    async with serving(desk, limits=Limits(fast_answers=fast)) as server:
+    async with serving(desk, limits=Limits(fast_answers=fast, fast_requests=fast)) as server:
         answer = await with_grpcio(server, lambda channel: channel.unary_unary("/t.T/Raw")(b"", timeout=10))
     assert answer == b"already encoded"
 
@@ -40,11 +41,30 @@ async def test_bytes_from_a_handler_are_sent_as_they_are(
 async def test_a_limit_says_whether_answers_go_past_h2_whose_header_table_then_stays_empty(
     desk: Any, serving: Any, connected: Any, *, fast: bool
 ) -> None:
-    async with serving(desk, limits=Limits(fast_answers=fast)) as server, connected(server) as peer:
+    async with serving(desk, limits=Limits(fast_answers=fast, fast_requests=fast)) as server, connected(server) as peer:
         await peer.call(1, "/t.T/Echo")
         assert (await peer.response(1)).status is Status.OK
         (connection,) = server._connections
         assert (len(connection._h2.encoder.header_table.dynamic_entries) == 0) is fast
+
+
+@pytest.mark.parametrize("fast", [True, False])
+async def test_a_limit_says_whether_requests_are_taken_past_h2(
+    desk: Any, serving: Any, connected: Any, monkeypatch: pytest.MonkeyPatch, *, fast: bool
+) -> None:
+    read = []
+    receive = H2Connection._receive_frame
+
+    def note(h2: H2Connection, frame: Any) -> Any:
+        read.append(frame)
+        return receive(h2, frame)
+
+    monkeypatch.setattr(H2Connection, "_receive_frame", note)
+    async with serving(desk, limits=Limits(fast_requests=fast)) as server, connected(server) as peer:
+        for stream_id in (1, 3):
+            await peer.call(stream_id, "/t.T/Echo")
+            assert (await peer.response(stream_id)).status is Status.OK
+    assert any(isinstance(frame, HeadersFrame) and frame.stream_id == 3 for frame in read) is not fast
 
 
 async def test_a_pending_answer_is_sent_when_it_is_there(desk: Any, serving: Any, connected: Any) -> None:
