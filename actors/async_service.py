@@ -15,6 +15,8 @@ from flytower.actors.replies import CreateReply, DeleteReply, ReadReply
 from flytower.connectors.category import TaskCategory
 from flytower.connectors.errors import ResourceMetaError
 from flytower.protocol.calls import Streaming, Unary
+from flytower.protocol.decode import not_known
+from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.received import received
 from flytower.protocol.routes import ASYNC_AGENT_SERVICE, service_methods
@@ -81,8 +83,11 @@ class AsyncConnectorService:
         found: list[Method] = []
         for method in service_methods(ASYNC_AGENT_SERVICE):
             handler = getattr(self, method.name)
-            kind = Streaming if iscoroutinefunction(handler) else Unary
-            found.append(kind(method.path, method.request_type, handler))
+            if iscoroutinefunction(handler):
+                found.append(Streaming(method.path, method.request_type, handler))
+            else:
+                known = self._fingerprints.known if method.request_type is CreateTaskRequest else not_known
+                found.append(Unary(method.path, method.request_type, handler, known))
         return found
 
     def CreateTask(self, request: admin.CreateTaskRequest, call: Call) -> Pending[bytes]:  # noqa: N802 - the service's name for it

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 from collections import OrderedDict
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from betterproto2 import Message
 
 from flytower.actors.secrets import secrets_of
-from flytower.protocol.received import received
+from flytower.protocol.received import received, share, was_received
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest
     from flytower.protocol.generated.flyteidl.core import TaskTemplate
@@ -36,13 +38,19 @@ def fingerprint(request: CreateTaskRequest, secrets: Collection[str] = ()) -> st
     whose labels and annotations may change between two tries of the same attempt.
     """
     digest = _of_template(request.template, secrets)
-    for piece in _pieces(request.inputs, secrets):
-        digest.update(piece)
+    digest.update(_content(request.inputs, secrets))
     return digest.hexdigest()
 
 
+class _Known(NamedTuple):
+    """A template that was seen before, and what there is to know of it."""
+
+    template: TaskTemplate
+    digest: _Digest
+
+
 class Fingerprints:
-    """Digests requests, and remembers what it has digested of templates: thousands of tasks share one.
+    """Digests requests, and remembers templates, and what it has digested of them: thousands of tasks share one.
 
     Only templates without secrets are remembered, so that no secret outlives its task.
 
@@ -54,65 +62,77 @@ class Fingerprints:
     def __init__(self, limit: int = TEMPLATES, largest: int = LARGEST_TEMPLATE) -> None:
         self._limit = limit
         self._largest = largest
-        self._templates: OrderedDict[bytes, _Digest] = OrderedDict()
+        self._templates: OrderedDict[bytes, _Known] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._templates)
+
+    def known(self, encoded: bytes) -> TaskTemplate | None:
+        """Return the template of an encoding that is remembered, for all to share and nobody to change."""
+        known = self._templates.get(encoded)
+        return known.template if known is not None else None
 
     def of(self, request: CreateTaskRequest) -> tuple[str, bool]:
         """Return the request's fingerprint, and whether its template carries secrets."""
         template = request.template
         encoded = received(template) if template is not None else b""
         known = self._templates.get(encoded)
-        if known is None:
+        if known is not None:
+            self._templates.move_to_end(encoded)
+            digest = known.digest.copy()
+        else:
             secrets = secrets_of(template)
             if secrets:
                 return fingerprint(request, secrets), True
-            known = self._remember(encoded, _of_template(template, ()))
-        else:
-            self._templates.move_to_end(encoded)
-        digest = known.copy()
-        for piece in _pieces(request.inputs, ()):
-            digest.update(piece)
+            digest = _of_template(template, ())
+            if template is not None and was_received(template) and len(encoded) <= self._largest:
+                self._remember(encoded, _Known(share(template), digest.copy()))
+        digest.update(_content(request.inputs, ()))
         return digest.hexdigest(), False
 
-    def _remember(self, encoded: bytes, digest: _Digest) -> _Digest:
-        if len(encoded) <= self._largest:
-            self._templates[encoded] = digest
-            if len(self._templates) > self._limit:
-                self._templates.popitem(last=False)
-        return digest
+    def _remember(self, encoded: bytes, known: _Known) -> None:
+        self._templates[encoded] = known
+        if len(self._templates) > self._limit:
+            self._templates.popitem(last=False)
 
 
 def _of_template(template: TaskTemplate | None, secrets: Collection[str]) -> _Digest:
-    digest = hashlib.blake2b(digest_size=FINGERPRINT_BYTES)
-    for piece in _pieces(template, secrets):
-        digest.update(piece)
-    return digest
+    return hashlib.blake2b(_content(template, secrets), digest_size=FINGERPRINT_BYTES)
 
 
-def _pieces(value: object, secrets: Collection[str]) -> Iterable[bytes]:
-    """Yield the value's content, each part with its kind and length so that no two values look alike."""
+def _content(value: object, secrets: Collection[str]) -> bytes:
+    """Return a value's content, each part with its kind and length so that no two values look alike."""
+    pieces: list[bytes] = []
+    _add_pieces(value, secrets, pieces)
+    return b"".join(pieces)
+
+
+def _add_pieces(value: object, secrets: Collection[str], pieces: list[bytes]) -> None:
     if isinstance(value, Message):
-        yield b"{"
-        for name in value.__dataclass_fields__:  # type: ignore[attr-defined]  # every generated message is a dataclass
+        pieces.append(b"{")
+        for name, encoded in _names_of(type(value)):
             inner = getattr(value, name)
-            if inner is not None and inner not in ([], {}):
-                yield name.encode()
-                yield from _pieces(inner, secrets)
-        yield b"}"
+            if inner is not None and not (isinstance(inner, list | dict) and not inner):
+                pieces.append(encoded)
+                _add_pieces(inner, secrets, pieces)
+        pieces.append(b"}")
     elif isinstance(value, dict):
-        yield b"m%d" % len(value)
+        pieces.append(b"m%d" % len(value))
         for key in sorted(value, key=repr):
-            yield from _pieces(key, secrets)
-            yield from _pieces(value[key], secrets)
+            _add_pieces(key, secrets, pieces)
+            _add_pieces(value[key], secrets, pieces)
     elif isinstance(value, list):
-        yield b"l%d" % len(value)
+        pieces.append(b"l%d" % len(value))
         for item in value:
-            yield from _pieces(item, secrets)
+            _add_pieces(item, secrets, pieces)
     elif value in secrets:
-        yield b"secret"
+        pieces.append(b"secret")
     else:
         content = value if isinstance(value, bytes) else repr(value).encode()
-        yield b"%s%d:" % (type(value).__name__.encode(), len(content))
-        yield content
+        pieces.append(b"%s%d:" % (type(value).__name__.encode(), len(content)))
+        pieces.append(content)
+
+
+@functools.cache  # one entry per generated message type, of which there are some hundred
+def _names_of(message_type: type[Message]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((field.name, field.name.encode()) for field in dataclasses.fields(message_type))  # type: ignore[arg-type]  # every generated message is a dataclass

@@ -39,6 +39,9 @@ class ConnectorBase(ABC):  # noqa: B024 - its two kinds have the abstract method
     policy: Policy = Policy()
     """Timeouts, polling, recovery."""
 
+    shares_templates: bool = False
+    """Whether its methods leave a task template as it was given: then tasks share one, and each saves decoding it."""
+
     def __init__(self, task_type_name: str, task_type_version: int = 0, **_kwargs: Any) -> None:
         self._task_category = TaskCategory(name=task_type_name, version=task_type_version)
 

@@ -25,6 +25,7 @@ from flytower.connectors.resource import Resource, check_message, is_terminal
 from flytower.connectors.resource_meta import ResourceMeta
 from flytower.connectors.signature import Accepted, inspect_method
 from flytower.protocol.codec import dict_to_struct
+from flytower.protocol.decode import own
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import ExecutionMetricResult, LiteralMap, TaskTemplate
 
@@ -110,7 +111,7 @@ class Bound:
         """
         meta = await self._call(
             "create",
-            task_template=task_template,
+            task_template=task_template if self.connector.shares_templates else own(task_template),
             output_prefix=output_prefix,
             inputs=inputs,
             task_execution_metadata=task_execution_metadata,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import trio
 
+from flytower.protocol.decode import Known, not_known
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
@@ -79,11 +81,20 @@ StreamHandler: TypeAlias = "Callable[[Call, Stream], Awaitable[None]]"
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """A method with one request and one response."""
+    """A method with one request and one response.
+
+    Args:
+        path: What the client asks for.
+        request_type: What it sends.
+        handler: Answers.
+        known: Given the encoding of a part of a request, returns that part if it is at hand: then it is not decoded,
+            and calls share it.
+    """
 
     path: str
     request_type: type[Message]
     handler: UnaryHandler
+    known: Known = not_known
 
 
 @dataclass(frozen=True, slots=True)

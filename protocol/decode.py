@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, get_args, g
 import betterproto2
 from betterproto2 import FieldMetadata
 
-from flytower.protocol.received import note
+from flytower.protocol.received import is_shared, note, received
 from flytower.protocol.wire import (
     LENGTH_DELIMITED,
+    LONG_VARINT,
     MAX_NESTING,
     SCALARS,
     VARINT,
     DecodeError,
+    checked_tag,
     read_span_untrusted,
     read_tag_untrusted,
     read_varint_untrusted,
@@ -36,64 +38,92 @@ from flytower.protocol.wire import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from betterproto2 import Message
 
     from flytower.protocol.wire import Read
 
 M = TypeVar("M", bound="Message")
 
+Known: TypeAlias = "Callable[[bytes], Message | None]"
+"""Returns the message that an encoding is known to stand for, or None."""
+
+
+def not_known(_encoded: bytes) -> None:
+    """Know nothing."""
+
+
 MAX_MESSAGES = 250_000
 """Messages inside one message. Two bytes on the wire become an object of 200 and more, so that 4 MiB of them would take
 half a gigabyte; these take some 50 MB. A list of 80,000 numbers stays below it."""
 
 
-def decode_untrusted(message_type: type[M], data: bytes, max_messages: int = MAX_MESSAGES) -> M:
+def decode_untrusted(
+    message_type: type[M], data: bytes, max_messages: int = MAX_MESSAGES, known: Known = not_known
+) -> M:
     """Return the message that a peer sent.
 
     Args:
         message_type: What was sent.
         data: Its encoding.
         max_messages: How many messages it may consist of, itself not counted.
+        known: Given the encoding of a message right inside it, returns that message if it is at hand; it is then taken
+            as it is, and several may share it.
 
     Raises:
         DecodeError: These bytes are no such message, or one too deep or too large. The sender's fault.
     """
-    message = message_type()
-    _Reader(data, max_messages).fill(message, 0, len(data), 0)
+    message: M = _blank(message_type)
+    _Reader(data, max_messages, known).fill(message, 0, len(data), 0)
     note(message, data)
     return message
 
 
+def own(message: M) -> M:
+    """Return a message that nobody else has: itself, or another like it when several share it."""
+    return decode_untrusted(type(message), received(message)) if is_shared(message) else message
+
+
 class _Reader:
-    """One decoding: the bytes, and how many more messages may be made of them."""
+    """One decoding: the bytes, how many more messages may be made of them, and those that need not be made."""
 
-    __slots__ = ("_messages_left", "data")
+    __slots__ = ("_messages_left", "data", "known")
 
-    def __init__(self, data: bytes, max_messages: int) -> None:
+    def __init__(self, data: bytes, max_messages: int, known: Known) -> None:
         self.data = data
         self._messages_left = max_messages
+        self.known = known
 
     def fill(self, message: Message, position: int, end: int, nesting: int) -> None:
         """Put the fields that are found in a region into a message."""
         data, fields = self.data, _fields_of(type(message))
         while position < end:
-            tag, position = read_tag_untrusted(data, position, end)
-            field = fields.get(tag)
-            if field is None:
-                position = skip_untrusted(data, position, end, tag)
+            tag = data[position]
+            if tag < LONG_VARINT:  # one of the first fifteen fields, as nearly always
+                position += 1
             else:
+                tag, position = read_tag_untrusted(data, position, end)
+            field = fields.get(tag)
+            if field is not None:
                 position = field.take(self, message, position, end, nesting)
+            else:
+                position = skip_untrusted(data, position, end, checked_tag(tag))
 
     def submessage(self, message: Message, position: int, end: int, nesting: int) -> int:
         """Fill a message from the length and the content that begin at a position, and return where they end."""
+        self.count(nesting)
+        start, stop = read_span_untrusted(self.data, position, end)
+        self.fill(message, start, stop, nesting + 1)
+        return stop
+
+    def count(self, nesting: int) -> None:
+        """Count one more message at a depth."""
         if nesting >= MAX_NESTING:
             raise DecodeError(f"messages are nested more than {MAX_NESTING} deep")
         self._messages_left -= 1
         if self._messages_left < 0:
             raise DecodeError("too many messages in one message")
-        start, stop = read_span_untrusted(self.data, position, end)
-        self.fill(message, start, stop, nesting + 1)
-        return stop
 
 
 class _Field(Protocol):
@@ -154,17 +184,36 @@ class _SingleMessage:
     rivals: tuple[str, ...]
 
     def take(self, reader: _Reader, message: Message, position: int, end: int, nesting: int) -> int:
+        if nesting == 0:
+            return self._take_outermost(reader, message, position, end)
         value = getattr(message, self.name)
         if value is None:
-            value = self.type()
-            setattr(message, self.name, value)
-            for rival in self.rivals:
-                setattr(message, rival, None)
-        stop = reader.submessage(value, position, end, nesting)
-        if nesting == 0:
-            start, _ = read_span_untrusted(reader.data, position, end)
-            note(value, reader.data[start:stop])
+            value = self._put(message, _blank(self.type))
+        return reader.submessage(value, position, end, nesting)
+
+    def _take_outermost(self, reader: _Reader, message: Message, position: int, end: int) -> int:
+        """Read one of those whose bytes are kept, or take it as it is known."""
+        start, stop = read_span_untrusted(reader.data, position, end)
+        encoded = reader.data[start:stop]
+        value, shared = getattr(message, self.name), None
+        if value is None:
+            shared = reader.known(encoded)
+        elif is_shared(value):  # it goes on here, in a second part, and not for others
+            value = self._put(message, own(value))
+        if type(shared) is self.type:
+            reader.count(0)
+            self._put(message, shared)
+            return stop
+        value = self._put(message, _blank(self.type)) if value is None else value
+        reader.submessage(value, position, end, 0)
+        note(value, encoded)
         return stop
+
+    def _put(self, message: Message, value: Message) -> Message:
+        setattr(message, self.name, value)
+        for rival in self.rivals:
+            setattr(message, rival, None)
+        return value
 
 
 @dataclasses.dataclass(slots=True)
@@ -173,7 +222,7 @@ class _RepeatedMessage:
     type: type[Message]
 
     def take(self, reader: _Reader, message: Message, position: int, end: int, nesting: int) -> int:
-        value = self.type()
+        value = _blank(self.type)
         getattr(message, self.name).append(value)
         return reader.submessage(value, position, end, nesting)
 
@@ -187,15 +236,34 @@ class _Map:
     value_type: Any
 
     def take(self, reader: _Reader, message: Message, position: int, end: int, nesting: int) -> int:
-        entry: Any = self.entry()
+        entry: Any = _blank(self.entry)
         position = reader.submessage(entry, position, end, nesting)
         if entry.value is None:
-            entry.value = self.value_type()
+            entry.value = _blank(self.value_type)
         getattr(message, self.name)[entry.key] = entry.value
         return position
 
 
+def _blank(message_type: type[M]) -> M:
+    """Return what `message_type()` does, without going through each field's default."""
+    values, containers = _defaults_of(message_type)
+    message = object.__new__(message_type)
+    attributes = message.__dict__
+    attributes.update(values)
+    for name, container in containers:
+        attributes[name] = container()
+    return message
+
+
 @functools.cache  # one entry per generated message type, of which there are some hundred
+def _defaults_of(message_type: type[Message]) -> tuple[dict[str, Any], tuple[tuple[str, type], ...]]:
+    """Return the attributes of an empty message that it can share with others, and those that it cannot."""
+    attributes = vars(message_type())
+    containers = tuple((name, type(value)) for name, value in attributes.items() if isinstance(value, list | dict))
+    return {**attributes, **dict.fromkeys(dict(containers))}, containers
+
+
+@functools.cache  # likewise
 def _fields_of(message_type: type[Message]) -> Fields:
     module = vars(sys.modules[message_type.__module__])
     hints = get_type_hints(message_type, module, {})  # not the class's own names: a field may be called like a type

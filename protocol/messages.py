@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from flytower.protocol.decode import decode_untrusted
+from flytower.protocol.decode import Known, decode_untrusted, not_known
 from flytower.protocol.status import RpcError, Status
 from flytower.protocol.wire import DecodeError
 
@@ -29,15 +29,15 @@ def framed(message: bytes) -> bytes:
     return _PREFIX.pack(0, len(message)) + message
 
 
-def parse_message_untrusted(message_type: type[M], data: bytes) -> M:
-    """Decode a request.
+def parse_message_untrusted(message_type: type[M], data: bytes, known: Known = not_known) -> M:
+    """Decode a request, but for the parts of it that are known (see `decode_untrusted`).
 
     Raises:
         RpcError: INVALID_ARGUMENT: the bytes are no such message. The client's fault; so is whatever else the decoder
             stumbles over, but that is logged.
     """
     try:
-        return decode_untrusted(message_type, data)
+        return decode_untrusted(message_type, data, known=known)
     except DecodeError as error:
         name = message_type.__name__
         raise RpcError(Status.INVALID_ARGUMENT, f"The request cannot be decoded as {name}: {error}.") from error

@@ -6,14 +6,17 @@ code with another codec, or writes it down, takes these.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from flytower.protocol.encode import encoded
 
 if TYPE_CHECKING:
     from betterproto2 import Message
 
+M = TypeVar("M", bound="Message")
+
 _NAME = "_received"
+_SHARED = "_shared"
 
 
 def note(message: Message, data: bytes) -> None:
@@ -26,3 +29,19 @@ def received(message: Message) -> bytes:
     """Return the encoding of a message that nobody has changed since it was read, or made."""
     data: bytes | None = message.__dict__.get(_NAME)
     return encoded(message) if data is None else data
+
+
+def was_received(message: Message) -> bool:
+    """Whether a message has come from a peer, and is no one's who might change it without our knowing."""
+    return _NAME in message.__dict__
+
+
+def share(message: M) -> M:
+    """Mark a message that several may have at a time, and that nobody may change therefore."""
+    message.__dict__[_SHARED] = True
+    return message
+
+
+def is_shared(message: Message) -> bool:
+    """Whether a message is one that several may have."""
+    return _SHARED in message.__dict__

@@ -91,7 +91,7 @@ class UnaryExchange(Exchange):
             return
         self._release()
         try:
-            request = parse_message_untrusted(self.method.request_type, message)
+            request = parse_message_untrusted(self.method.request_type, message, self.method.known)
         except RpcError as error:
             self.stop(error)
         else:

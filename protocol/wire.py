@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 MAX_VARINT_BYTES = 10
 """Seven bits each make 64 bits."""
 
+LONG_VARINT = 0x80
+"""The bit that says: more bytes of this number follow."""
+
 MAX_NESTING = 100
 """Messages within messages. The default of the C++, Go, Java and Python implementations of protobuf."""
 
@@ -37,12 +40,12 @@ class DecodeError(ValueError):
 
 def read_varint_untrusted(data: bytes, position: int, end: int) -> tuple[int, int]:
     """Return the number that begins at `position`, and the position after it."""
-    if position < end and data[position] < 0x80:  # noqa: PLR2004 - the bit that says: more bytes follow
+    if position < end and data[position] < LONG_VARINT:
         return data[position], position + 1
     value = 0
     for index, byte in enumerate(data[position : min(end, position + MAX_VARINT_BYTES)]):
         value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:  # noqa: PLR2004 - likewise
+        if byte < LONG_VARINT:
             return value & _UINT_64, position + index + 1
     raise DecodeError(
         "a number is longer than ten bytes" if end - position >= MAX_VARINT_BYTES else "the end is missing"
@@ -52,14 +55,22 @@ def read_varint_untrusted(data: bytes, position: int, end: int) -> tuple[int, in
 def read_tag_untrusted(data: bytes, position: int, end: int) -> tuple[int, int]:
     """Return the tag of the next field, number and wire type in one, and the position after it."""
     tag, position = read_varint_untrusted(data, position, end)
+    return checked_tag(tag), position
+
+
+def checked_tag(tag: int) -> int:
+    """Return a tag whose field number may be."""
     if not 8 <= tag <= MAX_TAG:  # noqa: PLR2004 - field number 1 with wire type 0
         raise DecodeError(f"{tag >> 3} is no field number")
-    return tag, position
+    return tag
 
 
 def read_span_untrusted(data: bytes, position: int, end: int) -> tuple[int, int]:
     """Return where the length-delimited content that begins with its length at `position` starts and stops."""
-    length, start = read_varint_untrusted(data, position, end)
+    if position < end and data[position] < LONG_VARINT:  # in the place of a call
+        length, start = data[position], position + 1
+    else:
+        length, start = read_varint_untrusted(data, position, end)
     if length > end - start:
         raise DecodeError("a field is longer than the message that it is in")
     return start, start + length

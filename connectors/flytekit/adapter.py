@@ -129,6 +129,7 @@ class FlytekitAsyncConnector(AsyncConnectorBase):
     """
 
     policy = POLICY
+    shares_templates = True  # flytekit's model is made of its bytes
 
     def __init__(
         self, connector: flytekit.AsyncConnectorBase, methods: Methods, metadata_type: type[FlytekitMeta]

@@ -14,6 +14,7 @@ from flytower.protocol.decode import decode_untrusted
 from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest, TaskExecutionMetadata
 from flytower.protocol.generated.flyteidl.core import Container, KeyValuePair, LiteralMap, TaskTemplate
 from flytower.protocol.literals import to_literal_map
+from flytower.protocol.received import is_shared
 
 
 def request(
@@ -93,6 +94,12 @@ def test_a_fingerprint_is_short_and_readable(length: int) -> None:
     int(fingerprint(request()), 16)
 
 
+def test_a_fingerprint_is_what_it_was_in_earlier_versions() -> None:
+    """Ledgers are full of them."""
+    asked = request({"x": 1, "y": [b"z"]}, {"a": None}, config={"k": ""})
+    assert fingerprint(asked) == "f1dd46cd5abdb31598ac40411ad72a2d"
+
+
 # ---- templates that are remembered
 
 
@@ -112,6 +119,24 @@ def test_a_remembered_template_gives_the_same_fingerprint_as_one_that_is_new() -
 def test_requests_without_a_template_or_that_never_were_on_the_wire_have_fingerprints_too() -> None:
     for request in (CreateTaskRequest(), CreateTaskRequest(template=TaskTemplate(type="a"))):
         assert Fingerprints().of(request) == (fingerprint(request), False)
+
+
+def test_a_template_that_is_remembered_is_known_by_its_encoding_and_shared() -> None:
+    fingerprints = Fingerprints()
+    request = sent(CreateTaskRequest(template=TaskTemplate(type="a")))
+    encoding = bytes(TaskTemplate(type="a"))
+    assert fingerprints.known(encoding) is None
+    fingerprints.of(request)
+    known = fingerprints.known(encoding)
+    assert known is request.template
+    assert known is not None
+    assert is_shared(known)
+
+
+def test_a_template_that_somebody_here_has_made_and_may_change_is_not_remembered() -> None:
+    fingerprints = Fingerprints()
+    fingerprints.of(CreateTaskRequest(template=TaskTemplate(type="a")))
+    assert len(fingerprints) == 0
 
 
 def test_a_template_with_secrets_is_told_and_not_remembered() -> None:

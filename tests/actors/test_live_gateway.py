@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -19,7 +20,7 @@ from flytower.protocol.generated.flyteidl.core import TaskTemplate
 from flytower.protocol.status import RpcError, Status
 from flytower.runtime.testing import CancelAtStep, no_leaks
 from tests.actors.external_system import ExternalSystem, Weather
-from tests.actors.live.connectors import TokenConnector
+from tests.actors.live.connectors import JobMeta, TokenConnector
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -131,3 +132,33 @@ async def until_served(client: Client, request: admin.GetTaskRequest) -> admin.G
             if error.status is not Status.UNAVAILABLE:
                 raise
             await wait_all_tasks_blocked(0.01)
+
+
+class SpoilingConnector(TokenConnector):
+    """Writes into the template that it is given."""
+
+    def __init__(self, system: ExternalSystem) -> None:
+        super().__init__(system)
+        self.given: list[str] = []
+
+    async def create(self, task_template: TaskTemplate, idempotency_key: str, **_: Any) -> JobMeta:  # type: ignore[override]  # it asks by name
+        self.given.append(task_template.type)
+        task_template.type = "spoilt"
+        return await super().create(idempotency_key)
+
+
+@pytest.mark.parametrize("leaves_it", [False, True])
+async def test_what_a_connector_does_to_its_template_does_not_reach_the_next_task_unless_it_says_that_it_does_nothing(
+    *, leaves_it: bool
+) -> None:
+    connector = SpoilingConnector(ExternalSystem(honours_keys=True))
+    connector.shares_templates = leaves_it
+    registry = Registry()
+    registry.register(connector)
+    config = NodeConfig(registry, port=0, metrics_port=None, store=MemoryStore(), grace=1.0)
+    async with open_node(config) as node, open_client(*node.address) as client:
+        for number in range(3):
+            request = admin.CreateTaskRequest(template=TaskTemplate(type="token"), output_prefix=f"s3://b/job/{number}")
+            with suppress(RpcError):
+                await client.create_task(request)
+    assert connector.given == (["token"] if leaves_it else ["token"] * 3)

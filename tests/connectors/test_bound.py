@@ -30,6 +30,7 @@ from flytower.protocol.codec import struct_to_dict
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import ExecutionMetricResult, LiteralMap, TaskExecutionPhase
 from flytower.protocol.literals import from_literal_map, to_literal_map
+from flytower.protocol.received import share
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +107,19 @@ async def test_create_is_given_everything_and_its_metadata_comes_back_as_bytes()
         "task_execution_metadata": None,
         "idempotency_key": "k",
     }
+
+
+@pytest.mark.parametrize("leaves_it", [False, True])
+async def test_a_template_that_tasks_share_is_given_to_a_connector_that_leaves_it_and_to_others_a_copy(
+    *, leaves_it: bool
+) -> None:
+    connector = Recording()
+    connector.shares_templates = leaves_it
+    template = share(TaskTemplate(type="recording"))
+    await Bound(connector).create(template, "s3://out", None, None, "k")
+    ((_, given),) = connector.calls
+    assert given["task_template"] == template
+    assert (given["task_template"] is template) is leaves_it
 
 
 async def test_a_create_in_the_signature_of_the_specification_gets_no_key() -> None:
