@@ -89,8 +89,6 @@ class Methods:
         method = self._bound.get(name)
         if method is None:
             method = self._bound[name] = self._bind(name)
-        if method.flavour is Flavour.ASYNCIO:
-            await prepare_engine_loop()
         return await method(**arguments)
 
     def _bind(self, name: str) -> Method:
