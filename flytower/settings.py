@@ -8,10 +8,8 @@ nobody knows is refused, since it is a setting that its writer believes to be in
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-import tomllib
 from collections.abc import Mapping  # noqa: TC003 - the annotations are read at run time
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -356,6 +354,8 @@ def is_service_link(variable: str, text: str) -> bool:
 
 
 def _from_file(path: Path, problems: list[str]) -> Iterator[tuple[str, _Given]]:
+    import tomllib  # noqa: PLC0415 - only a file needs it
+
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -378,6 +378,8 @@ def _from_file(path: Path, problems: list[str]) -> Iterator[tuple[str, _Given]]:
 
 
 def _unknown(what: str, name: str, known: Iterable[str], prefix: str = "") -> str:
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
     nearest = difflib.get_close_matches(name.removeprefix(prefix), [each.removeprefix(prefix) for each in known], n=1)
     advice = f"did you mean {prefix}{nearest[0]}?" if nearest else "see `flytower settings`."
     return f"There is no {what} {name}; {advice}"

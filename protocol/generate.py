@@ -31,6 +31,12 @@ COMPILER_SECONDS = 120.0
 COMPILER_MESSAGE_CHARACTERS = 2000
 """How much of what the compiler said goes into an error: the end of a traceback, not the whole of it."""
 
+EAGER = (
+    ("from dataclasses import dataclass\n", "from flytower.protocol.deferred import message\n"),
+    ("@dataclass(eq=False, repr=False)\n", "@message\n"),
+)
+"""What the compiler writes, and what stands there instead: see `flytower.protocol.deferred`."""
+
 PACKAGE_INIT = '"""Messages and methods of Flyte and of gRPC health: written by flytower.protocol.generate."""\n'
 
 METHODS_HEADER = '''"""Every method of every service that is served: written by flytower.protocol.generate."""
@@ -115,9 +121,22 @@ def generate(target: Path) -> None:
     for name, content in _compile(sources).items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        path.write_text(deferred(content), encoding="utf-8")
     (target / "__init__.py").write_text(PACKAGE_INIT, encoding="utf-8")
     (target / "methods.py").write_text(methods_module(sources.methods), encoding="utf-8")
+
+
+def deferred(source: str) -> str:
+    """Return a module of messages with each of them a dataclass from its first use on.
+
+    Raises:
+        GenerateError: The compiler writes something else than it did.
+    """
+    for eager, lazy in EAGER:
+        source = source.replace(eager, lazy)
+    if "@dataclass" in source:
+        raise GenerateError("the compiler writes dataclasses in another form; see EAGER in this module")
+    return source
 
 
 def _missing(error: ImportError) -> GenerateError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from flytower.runtime.errors import NameTaken, UnknownActor
@@ -40,6 +39,8 @@ class Names:
         try:
             return self._addresses[path_or_name]
         except KeyError:
+            from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
+
             close = get_close_matches(path_or_name, self._addresses, n=1)
             hint = f"did you mean {close[0]}?" if close else "see System.tree() for what runs"
             raise UnknownActor(f"nothing is called {path_or_name}; {hint}") from None

@@ -10,11 +10,13 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from flytower.actors.ledger.migrate import SQLITE_BEGIN
 from flytower.actors.ledger.store import LedgerError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, Engine
+
+SQLITE_BEGIN = "sqlite_begin"
+"""The execution option that says how transactions begin on SQLite. A migration takes the lock before it looks."""
 
 BUSY_SECONDS = 5.0
 """How long SQLite waits for another process's lock (`flytower tasks` writes beside the server): commits take less."""

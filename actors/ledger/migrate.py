@@ -1,4 +1,4 @@
-"""Bringing a database to this version's schema, with Alembic."""
+"""Bringing a database to this version's schema, with Alembic. Imported when one has not got it: see `revision`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from flytower.actors.ledger.database import SQLITE_BEGIN
 from flytower.actors.ledger.store import LedgerError
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
 SCRIPTS = "flytower.actors.ledger:migrations"
 """Where the migrations are: inside the package, so that an installed Flytower has them."""
-
-SQLITE_BEGIN = "sqlite_begin"
-"""The execution option that says how transactions begin on SQLite. A migration takes the lock before it looks."""
 
 MIGRATION_LOCK = 0x666C7974
 """PostgreSQL's number for the lock of whoever migrates ("flyt"): of two servers that start at once, one waits."""

@@ -7,11 +7,10 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from flytower.actors.ledger.database import is_sqlite, make_engine, parse, without_secrets
-from flytower.actors.ledger.migrate import SQLITE_BEGIN, require_current, upgrade
+from flytower.actors.ledger.database import SQLITE_BEGIN, is_sqlite, make_engine, parse, without_secrets
+from flytower.actors.ledger.revision import is_current
 from flytower.actors.ledger.schema import (
     ROW_FIELDS,
     change_of,
@@ -28,7 +27,9 @@ from flytower.actors.ledger.wal import check_wal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy.engine import Connection, Engine, RowMapping
+    from sqlalchemy import Table
+    from sqlalchemy.dialects import postgresql, sqlite
+    from sqlalchemy.engine import URL, Connection, Engine, RowMapping
 
     from flytower.actors.ledger.row import Row
 
@@ -64,8 +65,7 @@ class SqlStore:
             self._engine = make_engine(self._url)
             with _closed_on_error(self._engine):
                 self._prepare(read=read)
-        dialect = sqlite if is_sqlite(self._url) else postgresql
-        row, change = dialect.insert(tasks), dialect.insert(changes)
+        row, change = _insert(self._url, tasks), _insert(self._url, changes)
         newer = {name: row.excluded[name] for name in (*ROW_FIELDS, "digest") if name != "id"}
         self._upsert = row.on_conflict_do_update(
             index_elements=["id"], set_=newer, where=tasks.c.seq < row.excluded.seq
@@ -171,11 +171,12 @@ class SqlStore:
     def _prepare(self, *, read: bool) -> None:
         if is_sqlite(self._url):
             check_wal(self._url.database or "")
-        if read:
-            require_current(self._engine, self.label)
-            return
-        upgrade(self._engine, self.label)
-        self._check()
+        if not is_current(self._engine):
+            from flytower.actors.ledger import migrate  # noqa: PLC0415 - Alembic, for whom it has something to do
+
+            (migrate.require_current if read else migrate.upgrade)(self._engine, self.label)
+        if not read:
+            self._check()
 
     def _check(self) -> None:
         """Refuse a file whose pages do not fit together, or a row that is not what was written."""
@@ -233,6 +234,17 @@ class SqlStore:
         except (OSError, OverflowError, UnicodeError) as error:
             # The last two are a value that the driver cannot hand to the database.
             raise LedgerError(f"The ledger {self.label} cannot be {PARTICIPLES[what]}: {error}") from error
+
+
+def _insert(url: URL, into: Table) -> sqlite.Insert | postgresql.Insert:
+    """Return a statement that can say what happens on a conflict, in one dialect; the others are not imported."""
+    if is_sqlite(url):
+        from sqlalchemy.dialects import sqlite  # noqa: PLC0415 - see above
+
+        return sqlite.insert(into)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - likewise
+
+    return postgresql.insert(into)
 
 
 _SHORTEN = delete(changes).where(

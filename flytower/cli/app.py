@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Final, cast
+import sys
+from typing import TYPE_CHECKING, Final, cast
 
 import click
 
 import flytower
+from flytower.cli.lean_imports import lean_imports
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 COMMANDS: Final = {
     "serve": ("flytower.cli.serve", "serve"),
@@ -35,8 +40,15 @@ class LazyGroup(click.Group):
         """Import and return a command."""
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
-        module, attribute = COMMANDS[cmd_name]
-        return cast("click.Command", getattr(importlib.import_module(module), attribute))
+        name, attribute = COMMANDS[cmd_name]
+        return cast("click.Command", getattr(_module(name), attribute))
+
+
+def _module(name: str) -> ModuleType:
+    if name not in sys.modules:
+        with lean_imports():
+            importlib.import_module(name)
+    return sys.modules[name]
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flytower.connectors import Bound, InvalidRequest, TaskExecution, TaskTemplate
-from flytower.connectors.webhook import RESPONSE_LIMIT, WebhookConnector
+from flytower.connectors.webhook import WebhookConnector
+from flytower.connectors.webhook_http import RESPONSE_LIMIT
 from flytower.connectors.webhook_request import TIMEOUT_LIMIT, request_of
 from flytower.protocol.codec import dict_to_struct
 from flytower.protocol.generated.flyteidl.core import Literal, LiteralMap

@@ -35,7 +35,7 @@ __all__ = (
     "TaskExecutionMetadata",
 )
 
-from dataclasses import dataclass
+from flytower.protocol.deferred import message
 
 import betterproto2
 
@@ -71,7 +71,7 @@ class State(betterproto2.Enum):
     SUCCEEDED = 4
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Agent(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -89,7 +89,7 @@ class Agent(betterproto2.Message):
 default_message_pool.register_message("flyteidl.admin", "Agent", Agent)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class AgentError(betterproto2.Message):
     code: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -107,7 +107,7 @@ class AgentError(betterproto2.Message):
 default_message_pool.register_message("flyteidl.admin", "AgentError", AgentError)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class CreateRequestHeader(betterproto2.Message):
     template: "_core__.TaskTemplate | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -127,7 +127,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class CreateTaskRequest(betterproto2.Message):
     inputs: "_core__.LiteralMap | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -149,7 +149,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class CreateTaskResponse(betterproto2.Message):
     resource_meta: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
 
@@ -159,7 +159,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class DeleteTaskRequest(betterproto2.Message):
     task_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -175,7 +175,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class DeleteTaskResponse(betterproto2.Message):
     pass
 
@@ -185,7 +185,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ExecuteTaskSyncRequest(betterproto2.Message):
     """
 
@@ -208,7 +208,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ExecuteTaskSyncResponse(betterproto2.Message):
     """
 
@@ -231,7 +231,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ExecuteTaskSyncResponseHeader(betterproto2.Message):
     resource: "Resource | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -243,7 +243,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class GetAgentRequest(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -253,7 +253,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class GetAgentResponse(betterproto2.Message):
     agent: "Agent | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -265,7 +265,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class GetTaskLogsRequest(betterproto2.Message):
     task_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -285,7 +285,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class GetTaskLogsResponse(betterproto2.Message):
     """
 
@@ -308,7 +308,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class GetTaskLogsResponseBody(betterproto2.Message):
     results: "list[str]" = betterproto2.field(
         1, betterproto2.TYPE_STRING, repeated=True
@@ -324,7 +324,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class GetTaskLogsResponseHeader(betterproto2.Message):
     token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -334,7 +334,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class GetTaskMetricsRequest(betterproto2.Message):
     task_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -366,7 +366,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class GetTaskMetricsResponse(betterproto2.Message):
     results: "list[_core__.ExecutionMetricResult]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
@@ -378,7 +378,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class GetTaskRequest(betterproto2.Message):
     task_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -396,7 +396,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class GetTaskResponse(betterproto2.Message):
     resource: "Resource | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -408,7 +408,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ListAgentsRequest(betterproto2.Message):
     pass
 
@@ -418,7 +418,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ListAgentsResponse(betterproto2.Message):
     agents: "list[Agent]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
@@ -430,7 +430,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class LogLine(betterproto2.Message):
     timestamp: "__google__protobuf__.Timestamp | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -446,7 +446,7 @@ class LogLine(betterproto2.Message):
 default_message_pool.register_message("flyteidl.admin", "LogLine", LogLine)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Resource(betterproto2.Message):
     state: "State" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: State(0)
@@ -478,7 +478,7 @@ class Resource(betterproto2.Message):
 default_message_pool.register_message("flyteidl.admin", "Resource", Resource)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TaskCategory(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -488,7 +488,7 @@ class TaskCategory(betterproto2.Message):
 default_message_pool.register_message("flyteidl.admin", "TaskCategory", TaskCategory)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TaskExecutionMetadata(betterproto2.Message):
     task_execution_id: "_core__.TaskExecutionIdentifier | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True

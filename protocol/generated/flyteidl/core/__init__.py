@@ -93,7 +93,7 @@ __all__ = (
     "WorkflowExecutionIdentifier",
 )
 
-from dataclasses import dataclass
+from flytower.protocol.deferred import message
 
 import betterproto2
 
@@ -289,7 +289,7 @@ class TaskLogMessageFormat(betterproto2.Enum):
     JSON = 2
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ArtifactBindingData(betterproto2.Message):
     """
 
@@ -316,7 +316,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ArtifactId(betterproto2.Message):
     artifact_key: "ArtifactKey | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -336,7 +336,7 @@ class ArtifactId(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "ArtifactID", ArtifactId)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ArtifactKey(betterproto2.Message):
     project: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -350,7 +350,7 @@ class ArtifactKey(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "ArtifactKey", ArtifactKey)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ArtifactTag(betterproto2.Message):
     artifact_key: "ArtifactKey | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -364,7 +364,7 @@ class ArtifactTag(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "ArtifactTag", ArtifactTag)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Binary(betterproto2.Message):
     value: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
 
@@ -374,7 +374,7 @@ class Binary(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Binary", Binary)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Blob(betterproto2.Message):
     metadata: "BlobMetadata | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -386,7 +386,7 @@ class Blob(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Blob", Blob)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class BlobMetadata(betterproto2.Message):
     type: "BlobType | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -396,7 +396,7 @@ class BlobMetadata(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "BlobMetadata", BlobMetadata)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class BlobType(betterproto2.Message):
     format: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -408,7 +408,7 @@ class BlobType(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "BlobType", BlobType)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Container(betterproto2.Message):
     image: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -446,7 +446,7 @@ class Container(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Container", Container)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ContainerPort(betterproto2.Message):
     container_port: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
 
@@ -456,7 +456,7 @@ class ContainerPort(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "ContainerPort", ContainerPort)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class DataLoadingConfig(betterproto2.Message):
     enabled: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
 
@@ -480,7 +480,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class EnumType(betterproto2.Message):
     values: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
 
@@ -488,7 +488,7 @@ class EnumType(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "EnumType", EnumType)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Error(betterproto2.Message):
     failed_node_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -498,7 +498,7 @@ class Error(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Error", Error)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ExecutionError(betterproto2.Message):
     code: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -520,7 +520,7 @@ class ExecutionError(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "ExecutionError", ExecutionError)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ExecutionMetricResult(betterproto2.Message):
     metric: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -534,7 +534,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ExtendedResources(betterproto2.Message):
     gpu_accelerator: "GpuAccelerator | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -550,7 +550,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class GpuAccelerator(betterproto2.Message):
     """
 
@@ -573,7 +573,7 @@ class GpuAccelerator(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "GPUAccelerator", GpuAccelerator)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Identifier(betterproto2.Message):
     resource_type: "ResourceType" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: ResourceType(0)
@@ -593,7 +593,7 @@ class Identifier(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Identifier", Identifier)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Identity(betterproto2.Message):
     iam_role: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -609,7 +609,7 @@ class Identity(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Identity", Identity)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class InputBindingData(betterproto2.Message):
     var: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -619,7 +619,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class IoStrategy(betterproto2.Message):
     download_mode: "IoStrategyDownloadMode" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: IoStrategyDownloadMode(0)
@@ -633,7 +633,7 @@ class IoStrategy(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "IOStrategy", IoStrategy)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class K8SObjectMetadata(betterproto2.Message):
     labels: "dict[str, str]" = betterproto2.field(
         1,
@@ -657,7 +657,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class K8SPod(betterproto2.Message):
     metadata: "K8SObjectMetadata | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -677,7 +677,7 @@ class K8SPod(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "K8sPod", K8SPod)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class KeyValuePair(betterproto2.Message):
     key: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -687,7 +687,7 @@ class KeyValuePair(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "KeyValuePair", KeyValuePair)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class LabelValue(betterproto2.Message):
     """
 
@@ -720,7 +720,7 @@ class LabelValue(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "LabelValue", LabelValue)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Literal(betterproto2.Message):
     """
 
@@ -759,7 +759,7 @@ class Literal(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Literal", Literal)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class LiteralCollection(betterproto2.Message):
     literals: "list[Literal]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
@@ -771,7 +771,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class LiteralMap(betterproto2.Message):
     literals: "dict[str, Literal]" = betterproto2.field(
         1,
@@ -785,7 +785,7 @@ class LiteralMap(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "LiteralMap", LiteralMap)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class LiteralOffloadedMetadata(betterproto2.Message):
     uri: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -801,7 +801,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class LiteralType(betterproto2.Message):
     """
 
@@ -858,7 +858,7 @@ class LiteralType(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "LiteralType", LiteralType)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class NodeExecutionIdentifier(betterproto2.Message):
     node_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -872,7 +872,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class OAuth2Client(betterproto2.Message):
     client_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -884,7 +884,7 @@ class OAuth2Client(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "OAuth2Client", OAuth2Client)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class OAuth2TokenRequest(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -906,7 +906,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Partitions(betterproto2.Message):
     value: "dict[str, LabelValue]" = betterproto2.field(
         1,
@@ -920,7 +920,7 @@ class Partitions(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Partitions", Partitions)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Primitive(betterproto2.Message):
     """
 
@@ -957,7 +957,7 @@ class Primitive(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Primitive", Primitive)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Resources(betterproto2.Message):
     requests: "list[ResourcesResourceEntry]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
@@ -971,7 +971,7 @@ class Resources(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Resources", Resources)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ResourcesResourceEntry(betterproto2.Message):
     name: "ResourcesResourceName" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: ResourcesResourceName(0)
@@ -985,7 +985,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class RetryStrategy(betterproto2.Message):
     retries: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
 
@@ -993,7 +993,7 @@ class RetryStrategy(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "RetryStrategy", RetryStrategy)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class RuntimeBinding(betterproto2.Message):
     pass
 
@@ -1001,7 +1001,7 @@ class RuntimeBinding(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "RuntimeBinding", RuntimeBinding)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class RuntimeMetadata(betterproto2.Message):
     type: "RuntimeMetadataRuntimeType" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: RuntimeMetadataRuntimeType(0)
@@ -1017,7 +1017,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Scalar(betterproto2.Message):
     """
 
@@ -1066,7 +1066,7 @@ class Scalar(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Scalar", Scalar)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Schema(betterproto2.Message):
     uri: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1078,7 +1078,7 @@ class Schema(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Schema", Schema)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class SchemaType(betterproto2.Message):
     columns: "list[SchemaTypeSchemaColumn]" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, repeated=True
@@ -1088,7 +1088,7 @@ class SchemaType(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "SchemaType", SchemaType)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class SchemaTypeSchemaColumn(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1104,7 +1104,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Secret(betterproto2.Message):
     group: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1122,7 +1122,7 @@ class Secret(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Secret", Secret)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class SecurityContext(betterproto2.Message):
     run_as: "Identity | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -1142,7 +1142,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class SharedMemory(betterproto2.Message):
     mount_path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1154,7 +1154,7 @@ class SharedMemory(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "SharedMemory", SharedMemory)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Sql(betterproto2.Message):
     statement: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1166,7 +1166,7 @@ class Sql(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Sql", Sql)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class StructuredDataset(betterproto2.Message):
     uri: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1180,7 +1180,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class StructuredDatasetMetadata(betterproto2.Message):
     structured_dataset_type: "StructuredDatasetType | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -1192,7 +1192,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class StructuredDatasetType(betterproto2.Message):
     columns: "list[StructuredDatasetTypeDatasetColumn]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
@@ -1210,7 +1210,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class StructuredDatasetTypeDatasetColumn(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1226,7 +1226,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TaskExecution(betterproto2.Message):
     pass
 
@@ -1234,7 +1234,7 @@ class TaskExecution(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "TaskExecution", TaskExecution)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TaskExecutionIdentifier(betterproto2.Message):
     task_id: "Identifier | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -1252,7 +1252,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TaskLog(betterproto2.Message):
     uri: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1274,7 +1274,7 @@ class TaskLog(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "TaskLog", TaskLog)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TaskMetadata(betterproto2.Message):
     """
 
@@ -1335,7 +1335,7 @@ class TaskMetadata(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "TaskMetadata", TaskMetadata)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TaskNodeOverrides(betterproto2.Message):
     resources: "Resources | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -1357,7 +1357,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TaskTemplate(betterproto2.Message):
     """
 
@@ -1418,7 +1418,7 @@ class TaskTemplate(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "TaskTemplate", TaskTemplate)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TimePartition(betterproto2.Message):
     value: "LabelValue | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -1432,7 +1432,7 @@ class TimePartition(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "TimePartition", TimePartition)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TimeTransform(betterproto2.Message):
     transform: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1444,7 +1444,7 @@ class TimeTransform(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "TimeTransform", TimeTransform)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TypeAnnotation(betterproto2.Message):
     annotations: "__google__protobuf__.Struct | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -1454,7 +1454,7 @@ class TypeAnnotation(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "TypeAnnotation", TypeAnnotation)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TypedInterface(betterproto2.Message):
     inputs: "VariableMap | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -1468,7 +1468,7 @@ class TypedInterface(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "TypedInterface", TypedInterface)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class TypeStructure(betterproto2.Message):
     tag: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1484,7 +1484,7 @@ class TypeStructure(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "TypeStructure", TypeStructure)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Union(betterproto2.Message):
     value: "Literal | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -1498,7 +1498,7 @@ class Union(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Union", Union)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class UnionType(betterproto2.Message):
     variants: "list[LiteralType]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
@@ -1508,7 +1508,7 @@ class UnionType(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "UnionType", UnionType)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Variable(betterproto2.Message):
     type: "LiteralType | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
@@ -1528,7 +1528,7 @@ class Variable(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Variable", Variable)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class VariableMap(betterproto2.Message):
     variables: "dict[str, Variable]" = betterproto2.field(
         1,
@@ -1542,7 +1542,7 @@ class VariableMap(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "VariableMap", VariableMap)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Void(betterproto2.Message):
     pass
 
@@ -1550,7 +1550,7 @@ class Void(betterproto2.Message):
 default_message_pool.register_message("flyteidl.core", "Void", Void)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class WorkflowExecutionIdentifier(betterproto2.Message):
     project: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 

@@ -13,7 +13,7 @@ __all__ = (
     "Value",
 )
 
-from dataclasses import dataclass
+from flytower.protocol.deferred import message
 
 import betterproto2
 
@@ -27,7 +27,7 @@ class NullValue(betterproto2.Enum):
     NULL_VALUE = 0
 
 
-@dataclass(eq=False, repr=False)
+@message
 class BoolValue(betterproto2.Message):
     value: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
 
@@ -35,7 +35,7 @@ class BoolValue(betterproto2.Message):
 default_message_pool.register_message("google.protobuf", "BoolValue", BoolValue)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Duration(betterproto2.Message):
     seconds: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
 
@@ -45,7 +45,7 @@ class Duration(betterproto2.Message):
 default_message_pool.register_message("google.protobuf", "Duration", Duration)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class ListValue(betterproto2.Message):
     values: "list[Value]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
@@ -55,7 +55,7 @@ class ListValue(betterproto2.Message):
 default_message_pool.register_message("google.protobuf", "ListValue", ListValue)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Struct(betterproto2.Message):
     fields: "dict[str, Value]" = betterproto2.field(
         1,
@@ -69,7 +69,7 @@ class Struct(betterproto2.Message):
 default_message_pool.register_message("google.protobuf", "Struct", Struct)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Timestamp(betterproto2.Message):
     seconds: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
 
@@ -79,7 +79,7 @@ class Timestamp(betterproto2.Message):
 default_message_pool.register_message("google.protobuf", "Timestamp", Timestamp)
 
 
-@dataclass(eq=False, repr=False)
+@message
 class Value(betterproto2.Message):
     """
 

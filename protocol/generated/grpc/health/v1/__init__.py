@@ -11,7 +11,7 @@ __all__ = (
     "HealthListResponse",
 )
 
-from dataclasses import dataclass
+from flytower.protocol.deferred import message
 
 import betterproto2
 
@@ -31,7 +31,7 @@ class HealthCheckResponseServingStatus(betterproto2.Enum):
     SERVICE_UNKNOWN = 3
 
 
-@dataclass(eq=False, repr=False)
+@message
 class HealthCheckRequest(betterproto2.Message):
     service: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -41,7 +41,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class HealthCheckResponse(betterproto2.Message):
     status: "HealthCheckResponseServingStatus" = betterproto2.field(
         1,
@@ -55,7 +55,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class HealthListRequest(betterproto2.Message):
     pass
 
@@ -65,7 +65,7 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
+@message
 class HealthListResponse(betterproto2.Message):
     statuses: "dict[str, HealthCheckResponse]" = betterproto2.field(
         1,
