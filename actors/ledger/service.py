@@ -33,9 +33,10 @@ COMMIT_ROWS = 1000
 FLUSH_SECONDS = 10.0
 """Seconds that a stopping ledger may take for what is queued; a healthy store needs one commit."""
 
-SLOW_SECONDS = 1.0
-"""A commit that takes longer counts as failing until it is over: callers have 3 to 10 s, and can come again. It takes
-milliseconds; a disk that others keep busy may need some hundred of them."""
+SLOW_SECONDS = 2.0
+"""A commit that takes longer counts as failing until it is over. It takes milliseconds, but a disk or processor that
+others keep busy was seen to need more than a second; and who is refused has lost an attempt of the task, while callers
+wait for 3 to 10 s."""
 
 RETRY_MINIMUM = 0.2
 """Seconds until a store that has failed is tried again: a lock that another process held is gone by then."""
