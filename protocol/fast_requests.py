@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FRAME_HEAD: Final = Struct(">HBBBL")
 """A frame's length (two bytes and one), its type, its flags and its stream (RFC 9113 4.1)."""
 
+STREAM_ID: Final = (1 << 31) - 1
+"""The bits of the last that are the stream's number: the first one is reserved, and ignored."""
+
 DATA, HEADERS = 0, 1
 END_STREAM, END_HEADERS = 1, 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flytower.protocol.fast_requests import DATA, FRAME_HEAD, HEADERS, FastRequests
+from flytower.protocol.fast_requests import DATA, FRAME_HEAD, HEADERS, STREAM_ID, FastRequests
 
 if TYPE_CHECKING:
     from h2.connection import H2Connection
@@ -48,7 +48,8 @@ class Inbound:
         content = start + FRAME_HEAD.size
         if content > len(data):
             return 0
-        high, low, kind, flags, stream_id = FRAME_HEAD.unpack_from(data, start)
+        high, low, kind, flags, number = FRAME_HEAD.unpack_from(data, start)
+        stream_id = number & STREAM_ID
         stop: int = content + (high << 8 | low)
         if stop > len(data):
             return 0

@@ -32,6 +32,10 @@ HEADERS = [
 ]
 
 
+RESERVED = 1 << 31
+"""The bit of a stream's number that has no meaning (RFC 9113 4.1)."""
+
+
 class Receiver:
     """A connection's receiving half, in the place of the server's connection, its exchanges and its events."""
 
@@ -185,7 +189,7 @@ steps = st.one_of(
         ),
         st.sampled_from([0, 1, 2, 3, 6, 8, 9, 99]),
         st.sampled_from([0, 1, 4, 5, 8, 0x24]),
-        st.integers(0, 12),
+        st.integers(0, 12) | st.integers(RESERVED, RESERVED + 12),
         st.binary(max_size=12),
     ),
 )
@@ -227,6 +231,14 @@ def test_ordinary_requests_go_past_h2() -> None:
         assert receiver.take(client.request()) is None
     assert receiver.by_h2 == 1
     assert [each for each in receiver.seen if each == (7, "end")]
+
+
+def test_the_reserved_bit_of_a_streams_number_is_ignored() -> None:
+    client, receiver = opened()
+    request = client.request()
+    for frame in (request[:-14], request[-14:]):
+        assert receiver.take(frame[:5] + bytes([frame[5] | 0x80]) + frame[6:]) is None
+    assert (3, "end") in receiver.seen
 
 
 def test_h2_reads_them_all_when_told_so() -> None:
