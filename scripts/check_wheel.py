@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,8 @@ def main() -> None:
 
 
 def build(scratch: Path) -> Path:
-    """Build the wheel from the tree as it is."""
+    """Build the wheel from the tree as it is: setuptools would pack what an earlier build has left in `build`."""
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
     run(sys.executable, "-m", "build", "--wheel", "--outdir", str(scratch / "dist"), str(ROOT))
     (wheel,) = (scratch / "dist").glob("*.whl")
     return wheel
