@@ -1,4 +1,4 @@
-"""Requests taken from their frames behind h2's back: whole HEADERS and DATA frames of the ordinary kind.
+"""Requests taken from their frames behind h2's back: whole frames of the ordinary kind, HEADERS, DATA, WINDOW_UPDATE.
 
 h2 makes a frame object of each frame, events of that, and counts all streams for each new one: half of what a read
 costs. Here the ordinary frame is read where it lies, and h2's state machines are left as h2 itself would have left
@@ -18,6 +18,7 @@ from h2.connection import ConnectionState, _decode_headers
 from h2.exceptions import ProtocolError
 from h2.stream import H2Stream, StreamState
 from h2.utilities import is_informational_response
+from h2.windows import LARGEST_FLOW_CONTROL_WINDOW
 from hpack.table import HeaderTable
 
 from flytower.protocol.headers import BadRequest, RequestHead, parse_head_untrusted
@@ -33,7 +34,10 @@ FRAME_HEAD: Final = Struct(">HBBBL")
 STREAM_ID: Final = (1 << 31) - 1
 """The bits of the last that are the stream's number: the first one is reserved, and ignored."""
 
-DATA, HEADERS = 0, 1
+INCREMENT: Final = Struct(">L")
+"""What a WINDOW_UPDATE says (RFC 9113 6.9)."""
+
+DATA, HEADERS, WINDOW_UPDATE = 0, 1, 8
 END_STREAM, END_HEADERS = 1, 4
 
 BLOCKS = 64
@@ -143,6 +147,19 @@ class FastRequests:
         own_window.current_window_size -= size
         stream._actual_content_length += size  # noqa: SLF001 - likewise
         machine.state = StreamState.HALF_CLOSED_REMOTE
+        return True
+
+    def widen_untrusted(self, stream_id: int, content: bytes) -> bool:
+        """Open a window for what is sent; False, and nothing is done, when h2 has to do it."""
+        h2 = self._h2
+        owner: Any = h2.streams.get(stream_id) if stream_id else h2
+        if len(content) != INCREMENT.size or owner is None or (stream_id and owner.closed):
+            return False
+        (increment,) = INCREMENT.unpack(content)
+        window = owner.outbound_flow_control_window + increment
+        if not 0 < increment <= LARGEST_FLOW_CONTROL_WINDOW or window > LARGEST_FLOW_CONTROL_WINDOW:
+            return False
+        owner.outbound_flow_control_window = window
         return True
 
     def _begin(self, stream_id: int) -> H2Stream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flytower.protocol.fast_requests import DATA, FRAME_HEAD, HEADERS, STREAM_ID, FastRequests
+from flytower.protocol.fast_requests import DATA, FRAME_HEAD, HEADERS, STREAM_ID, WINDOW_UPDATE, FastRequests
 
 if TYPE_CHECKING:
     from h2.connection import H2Connection
@@ -56,6 +56,7 @@ class Inbound:
         if not (
             (kind == HEADERS and self._begin(fast, stream_id, flags, data[content:stop]))
             or (kind == DATA and self._end(fast, stream_id, flags, data[content:stop]))
+            or (kind == WINDOW_UPDATE and self._widen(fast, stream_id, data[content:stop]))
         ):
             self._leave_to_h2(data[start:stop])
         return stop - start
@@ -77,6 +78,12 @@ class Inbound:
             if data:
                 exchange.feed(data)
             exchange.end_of_request()
+        return True
+
+    def _widen(self, fast: FastRequests, stream_id: int, content: bytes) -> bool:
+        if not fast.widen_untrusted(stream_id, content):
+            return False
+        self._connection.has_room = True
         return True
 
     def _leave_to_h2(self, data: bytes) -> bool:

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, TypeVar
 from flytower.protocol.encode import encoded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from betterproto2 import Message
 
 M = TypeVar("M", bound="Message")
+T = TypeVar("T")
 
 _NAME = "_received"
 _SHARED = "_shared"
+_WORKED_OUT = "_worked_out"
 
 
 def note(message: Message, data: bytes) -> None:
@@ -40,6 +44,15 @@ def share(message: M) -> M:
     """Mark a message that several may have at a time, and that nobody may change therefore."""
     message.__dict__[_SHARED] = True
     return message
+
+
+def worked_out(message: M, work: Callable[[M], T]) -> T:
+    """Return what a function makes of a shared message: made once, kept beside the message, and gone with it."""
+    kept = message.__dict__.setdefault(_WORKED_OUT, {})
+    if work not in kept:
+        kept[work] = work(message)
+    found: T = kept[work]
+    return found
 
 
 def is_shared(message: Message) -> bool:

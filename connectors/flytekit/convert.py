@@ -13,17 +13,28 @@ from flytekit.core.type_engine import TypeEngine
 from flytekit.models.literals import LiteralMap
 from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
 
+from flytower.connectors.flytekit.copies import copier
 from flytower.protocol.generated.flyteidl import admin
-from flytower.protocol.received import received
+from flytower.protocol.received import is_shared, received, worked_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flytower.connectors.flytekit.copies import Maker
     from flytower.protocol.generated.flyteidl import core
 
 
 def template_of(template: core.TaskTemplate) -> TaskTemplate:
-    """Return flytekit's model of a task template."""
+    """Return flytekit's model of a task template, for the caller alone."""
+    make = worked_out(template, _template_copier) if is_shared(template) else None
+    return make() if make is not None else _new_template(template)
+
+
+def _template_copier(template: core.TaskTemplate) -> Maker | None:
+    return copier(_new_template(template))
+
+
+def _new_template(template: core.TaskTemplate) -> TaskTemplate:
     return TaskTemplate.from_flyte_idl(tasks_pb2.TaskTemplate.FromString(received(template)))
 
 
@@ -36,8 +47,13 @@ def inputs_of(inputs: core.LiteralMap | None) -> LiteralMap:
 
 def metadata_of(metadata: admin.TaskExecutionMetadata | None) -> TaskExecutionMetadata:
     """Return flytekit's model of what Flyte says of an execution; as in flytekit, there always is one."""
+    if metadata is None and _no_metadata is not None:
+        return _no_metadata()
     encoded = received(metadata) if metadata is not None else b""
     return TaskExecutionMetadata.from_flyte_idl(agent_pb2.TaskExecutionMetadata.FromString(encoded))
+
+
+_no_metadata = copier(TaskExecutionMetadata.from_flyte_idl(agent_pb2.TaskExecutionMetadata()))
 
 
 def resource_at_once(answer: Any) -> admin.Resource:

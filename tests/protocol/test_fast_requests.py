@@ -8,7 +8,7 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, RequestReceived, StreamEnded
+from h2.events import DataReceived, RequestReceived, StreamEnded, WindowUpdated
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hpack import Encoder
@@ -46,6 +46,7 @@ class Receiver:
         self.connection = self.processor = self
         self.exchanges: dict[int, Exchange] = {}
         self.seen: list[Any] = []
+        self.has_room = False
         self.by_h2 = 0  # requests that h2 has read
         self.inbound = Inbound(self.h2, cast("Any", self), fast=fast)
         self.h2.initiate_connection()
@@ -72,6 +73,8 @@ class Receiver:
                 self.exchanges[event.stream_id or 0].feed(event.data)
         elif isinstance(event, StreamEnded):
             self.exchanges[event.stream_id or 0].end_of_request()
+        elif isinstance(event, WindowUpdated):
+            self.has_room = True
         else:
             self.seen.append(type(event))
 
@@ -105,7 +108,8 @@ class Receiver:
             if not stream.closed  # h2 forgets those when it comes to it
         }
         table = (list(decoder.header_table.dynamic_entries), decoder.header_table.maxsize)
-        return h2.state_machine.state, h2.highest_inbound_stream_id, h2.inbound_flow_control_window, streams, table
+        windows = h2.inbound_flow_control_window, h2.outbound_flow_control_window, self.has_room
+        return h2.state_machine.state, h2.highest_inbound_stream_id, windows, streams, table
 
 
 class Exchange:
@@ -368,6 +372,34 @@ def test_data_beyond_the_window_of_the_connection_is_left_to_h2() -> None:
     receiver.h2._inbound_flow_control_window_manager.current_window_size = 1000
     assert not fast.end_untrusted(3, 1, 1001)
     assert fast.end_untrusted(3, 1, 1000)
+
+
+@pytest.mark.parametrize("stream_id", [0, 3])
+def test_windows_are_opened_past_h2_as_far_as_they_go(stream_id: int) -> None:
+    _, receiver = opened()
+    fast = fast_of(receiver)
+    assert fast.begin_untrusted(3, 4, BLOCK) is not None
+    owner: Any = receiver.h2.streams[3] if stream_id else receiver.h2
+    room = 2**31 - 1 - owner.outbound_flow_control_window
+    for content in (b"", bytes(4), bytes(5), (room + 1).to_bytes(4), (2**31).to_bytes(4)):
+        before = receiver.state()
+        assert not fast.widen_untrusted(stream_id, content)
+        assert receiver.state() == before
+    assert fast.widen_untrusted(stream_id, room.to_bytes(4))
+    assert owner.outbound_flow_control_window == 2**31 - 1
+
+
+def test_windows_of_streams_that_are_not_open_are_left_to_h2() -> None:
+    client, receiver = opened()
+    assert not fast_of(receiver).widen_untrusted(9, b"\0\0\0\1")
+    receiver.h2.reset_stream(1)
+    assert not fast_of(receiver).widen_untrusted(1, b"\0\0\0\1")
+    before = receiver.h2.outbound_flow_control_window
+    client.h2.increment_flow_control_window(5)
+    assert not receiver.has_room
+    receiver.take(client.h2.data_to_send())
+    assert receiver.has_room
+    assert receiver.h2.outbound_flow_control_window == before + 5
 
 
 def fast_of(receiver: Receiver) -> FastRequests:
