@@ -67,6 +67,9 @@ ERROR_CODES: dict[Status, str] = {
 # From a lookup in a fast API to the longest deadline that a chart of Flyte gives (10 s), and what lies beyond it.
 CALL_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
+# From what a loop with nothing to do is late by, to what every caller feels and the watchdog names somebody for.
+DELAY_SECONDS_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of what `render` returns."""
 
@@ -165,6 +168,10 @@ class Metrics:
         """Count a blockage of the event loop. Called from the watchdog's thread, which prometheus_client allows."""
         self._blockages.labels(blockage.culprit or UNKNOWN).inc()
 
+    def loop_delayed(self, seconds: float) -> None:
+        """Record how late the event loop was for something that was due: one look at it, of some each second."""
+        self._loop_delay.observe(seconds)
+
     def watch(
         self,
         *,
@@ -247,6 +254,12 @@ class Metrics:
             "flytower_loop_blocked_total",
             "Times that code blocked the event loop, by the connector's method that did",
             ["culprit"],
+            registry=self.registry,
+        )
+        self._loop_delay = Histogram(
+            "flytower_loop_delay_seconds",
+            "How late the event loop was, looked at some times a second",
+            buckets=DELAY_SECONDS_BUCKETS,
             registry=self.registry,
         )
         self._commits = Counter(

@@ -221,7 +221,7 @@ class Node:
         return Janitor(self.hosts, self.ledger, self.directory, lambda: self.routes.connectors, retention=retention)
 
     def _make_watchdog(self) -> Watchdog:
-        return Watchdog(method_of, self.metrics.blocked, self.config.watchdog)
+        return Watchdog(method_of, self.metrics.blocked, self.config.watchdog, self.metrics.loop_delayed)
 
     def _make_registry(self) -> RegistryActor:
         return RegistryActor(self.config.registry, self._publish)

@@ -56,6 +56,7 @@ class Watchdog:
         name: Says whose code a frame is, if it is anybody's worth naming. Called from the thread.
         noticed: Told of each blockage, once, from the thread. The default logs nothing more than the watchdog does.
         late: Seconds.
+        beaten: Told at each time stamp by how many seconds the loop was late for it. Called on the loop.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class Watchdog:
         name: Callable[[FrameType], str | None] = lambda _: None,
         noticed: Callable[[Blockage], object] = lambda _: None,
         late: float = LATE_SECONDS,
+        beaten: Callable[[float], object] = lambda _: None,
     ) -> None:
         self._name = name
         self._noticed = noticed
         self._late = late
+        self._beaten = beaten
         self._beat = 0.0  # when the loop last ran, on the real clock; written by the loop only
         self._blockages = 0  # written by the thread only
         self._over = threading.Event()
@@ -95,9 +98,11 @@ class Watchdog:
 
     async def _beat_until(self, stop_requested: trio.Event) -> None:
         while not stop_requested.is_set():
-            with trio.move_on_after(self._late / BEATS):
+            with trio.move_on_after(self._late / BEATS) as pause:
                 await stop_requested.wait()
             self._beat = time.monotonic()
+            if pause.cancelled_caught:
+                self._beaten(trio.current_time() - pause.deadline)
 
     def inspect(self, path: str, now: float) -> Node:
         """Describe itself."""

@@ -1,4 +1,4 @@
-"""A connector of Flytower's own: its jobs run for ever, and are polled once a second or never."""
+"""A connector of Flytower's own: its jobs run for ever, and are polled each second, each four seconds, or never."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 from flytower import AsyncConnectorBase, ConnectorRegistry, Policy, Resource, ResourceMeta, TaskExecution
 
 NEVER = 3600.0
+
+STEADY = 4.0
+"""Seconds between two polls where they are to be a part of a load, not all of it."""
 
 
 class JobMeta(ResourceMeta):
@@ -43,3 +46,5 @@ class NativeConnector(AsyncConnectorBase):
 ConnectorRegistry.register(NativeConnector("bench_quiet", NEVER))
 ConnectorRegistry.register(NativeConnector("bench_polled", 1.0))
 """It makes a poll of each job a second."""
+
+ConnectorRegistry.register(NativeConnector("bench_steady", STEADY))

@@ -22,12 +22,19 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
-TICKS = os.sysconf("SC_CLK_TCK")
-
 FLYTEKIT, FLYTOWER, ALONE = "flytekit", "flytower", "flytower-alone"
 """The peer, Flytower with the peer's connectors, and Flytower without them."""
 
 START_SECONDS = 60.0
+
+LOOK_SECONDS = 0.002
+"""Between two looks whether a server listens: gRPC itself would try again after a second, and find no earlier start."""
+
+BYTECODE = Path(tempfile.gettempdir()) / f"flytower-benchmarks-{os.getuid()}"
+"""Where compiled modules are kept for the next start: an installation has them, a working tree may be kept without."""
+
+CPU_CLOCK = 2
+"""What Linux adds to a process's number, inverted and shifted, for the clock of its CPU time (clock_getcpuclockid)."""
 
 SERVICE = "/flyteidl.service.AsyncAgentService/"
 
@@ -65,7 +72,8 @@ class Server:
     def __init__(self, kind: str, folder: Path, ledger: str = "memory://", **variables: str) -> None:
         self.kind = kind
         port, metrics = _free_port(), _free_port()
-        self.target = f"127.0.0.1:{port}"
+        self.port, self.target = port, f"127.0.0.1:{port}"
+        self.metrics_page = f"http://127.0.0.1:{metrics}/metrics"
         modules = ["--modules", "bench_connectors"]
         alone = [
             *("-m", "flytower", "serve", "--port", str(port), "--metrics-port", str(metrics)),
@@ -80,7 +88,7 @@ class Server:
             ALONE: alone,
         }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLYTOWER_")}
-        environment = {**inherited, "PYTHONPATH": str(HERE), "FLYTE_SDK_LOGGING_LEVEL": "40", **variables}
+        environment = {**compiled(inherited), "PYTHONPATH": str(HERE), "FLYTE_SDK_LOGGING_LEVEL": "40", **variables}
         self.started = time.perf_counter()
         self._log = (folder / f"{kind}.log").open("ab")
         self.process = subprocess.Popen(
@@ -92,15 +100,12 @@ class Server:
 
     def wait(self) -> float:
         """Wait for the first answer to ListAgents; return the seconds since the start."""
-        while time.perf_counter() - self.started < START_SECONDS:
-            try:
-                self.metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=1, wait_for_ready=True)
-            except grpc.RpcError:
-                if self.process.poll() is not None:
-                    break
-                continue
-            return time.perf_counter() - self.started
-        raise RuntimeError(f"{self.kind} did not start; see its log")
+        while not _listens(self.port):
+            if self.process.poll() is not None or time.perf_counter() - self.started > START_SECONDS:
+                raise RuntimeError(f"{self.kind} did not start; see its log")
+            time.sleep(LOOK_SECONDS)
+        self.metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=START_SECONDS, wait_for_ready=True)
+        return time.perf_counter() - self.started
 
     def stop(self) -> None:
         """End it."""
@@ -115,8 +120,7 @@ class Server:
 
     def cpu(self) -> float:
         """Return the seconds of CPU that it has used, in all threads, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return time.clock_gettime(~self.process.pid << 3 | CPU_CLOCK)
 
     def pss_mib(self) -> float:
         """Return its share of memory, in MiB."""
@@ -146,8 +150,15 @@ class Server:
             found["calls"], found["errors"], seconds, 1e6 * used / max(1, found["calls"]), found["p50"], found["p99"]
         )
 
-    def flood(self, method: str, payload: bytes, *, in_flight: int, seconds: float) -> Load:
+    def flood(self, method: str, payload: bytes, *, in_flight: int, seconds: float, rate: int | None = None) -> Load:
         """Have h2load make one call of a method again and again on one connection: it costs next to nothing itself.
+
+        Args:
+            method: Of the async service.
+            payload: The encoded request.
+            in_flight: Calls that wait for their answers at the same time.
+            seconds: For how long.
+            rate: Calls per second; as many as are answered unless given.
 
         Raises:
             FileNotFoundError: h2load is not installed (Debian: `apt-get install nghttp2-client`).
@@ -160,6 +171,7 @@ class Server:
             subprocess.run(
                 [
                     *("h2load", "-c", "1", "-m", str(in_flight), "-D", f"{seconds:.0f}", "-d", str(body), *headers),
+                    *(() if rate is None else ("--rps", str(rate))),
                     *(f"--log-file={took}", f"http://{self.target}{SERVICE}{method}"),
                 ],
                 check=True,
@@ -187,6 +199,20 @@ def running(kind: str, ledger: str = "memory://", **variables: str) -> Iterator[
             yield server
         finally:
             server.stop()
+
+
+def compiled(environment: dict[str, str]) -> dict[str, str]:
+    """Return an environment in which each start but the first finds its modules compiled."""
+    kept = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(BYTECODE)}
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def create_request(task_type: str, prefix: str) -> Any:

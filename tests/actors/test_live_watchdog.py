@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import trio
 from structlog.testing import capture_logs
 
 import flytower
@@ -61,3 +62,16 @@ async def test_the_method_that_blocks_is_named(flavour: Flavour, monkeypatch: py
             said = [entry for entry in [*client.logs, *logs] if "blocked" in entry["event"]]
     assert 'flytower_loop_blocked_total{culprit="create of Blocking connector"} 1.0' in page
     assert said[0]["culprit"] == "create of Blocking connector"
+
+
+async def test_a_node_with_a_watchdog_counts_how_late_its_loop_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, looked = Metrics.loop_delayed, trio.Event()
+
+    def delayed(metrics: Metrics, seconds: float) -> None:
+        counted(metrics, seconds)
+        looked.set()
+
+    monkeypatch.setattr(Metrics, "loop_delayed", delayed)
+    async with running(Blocking(Flavour.TRIO), watchdog=LATE) as client:
+        await looked.wait()
+        assert 'flytower_loop_delay_seconds_bucket{le="+Inf"} 0.0' not in client.node.metrics.render().decode()

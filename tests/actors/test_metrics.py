@@ -160,6 +160,16 @@ class TestGauges:
         assert value(metrics, "flytower_grpc_connections") == 1
 
 
+def test_how_late_the_loop_was_is_a_histogram_that_tells_what_nobody_notices_from_what_callers_feel(
+    metrics: Metrics,
+) -> None:
+    for seconds in (0.0001, 0.004, 0.3):
+        metrics.loop_delayed(seconds)
+    name = "flytower_loop_delay_seconds"
+    found = [value(metrics, f"{name}_bucket", le=bound) for bound in ("0.001", "0.005", "0.02", "0.2", "0.5", "+Inf")]
+    assert found == [1, 2, 2, 2, 3, 3]
+
+
 def test_two_nodes_in_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
     one.know(["shell"])

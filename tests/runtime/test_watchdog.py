@@ -13,7 +13,7 @@ import trio
 
 from flytower.runtime.spec import ChildSpec
 from flytower.runtime.system import open_system
-from flytower.runtime.watchdog import Blockage, Watchdog
+from flytower.runtime.watchdog import BEATS, Blockage, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -100,6 +100,18 @@ async def test_a_witness_that_raises_does_not_end_the_watch() -> None:
             await trio.sleep(LATE)
         witness.block_until_told()
     assert len(witness.heard) >= 2
+
+
+async def test_how_late_the_loop_was_is_told_at_the_next_beat() -> None:
+    witness, late = Witness(), trio.Event()
+
+    def beaten(seconds: float) -> None:
+        if seconds >= LATE - LATE / BEATS:  # it was to beat once more after the last time, and then to be late
+            late.set()
+
+    async with watching(name_of, witness, LATE, beaten):
+        witness.block_until_told()
+        await late.wait()
 
 
 async def test_when_it_has_stopped_its_thread_is_gone() -> None:
