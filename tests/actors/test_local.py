@@ -19,6 +19,7 @@ from flytower.actors.local import (
     outputs_of,
     run_task,
 )
+from flytower.actors.local_run import DELETE_SECONDS
 from flytower.actors.node import NodeConfig, open_node
 from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 from flytower.connectors.errors import FlyteConnectorNotFound
@@ -55,6 +56,7 @@ class CounterConnector(AsyncConnectorBase):
         self.ends_with = Phase.SUCCEEDED
         self.writes_file = False
         self.created = trio.Event()
+        self.stubborn = False
 
     async def create(  # type: ignore[override]  # it asks for less than it is offered
         self, task_template: TaskTemplate, output_prefix: str, inputs: Any = None, **_: Any
@@ -77,6 +79,8 @@ class CounterConnector(AsyncConnectorBase):
 
     async def delete(self, resource_meta: CounterMeta, **_: Any) -> None:
         self.record.append(f"delete {resource_meta.number}")
+        if self.stubborn:
+            await trio.sleep_forever()
 
 
 class DoublingConnector(SyncConnectorBase):
@@ -194,6 +198,26 @@ async def test_an_interrupted_run_deletes_its_job_and_waits_for_that() -> None:
         await connector.created.wait()
         nursery.cancel_scope.cancel()
     assert connector.record == ["create my_counter", "delete 1"]
+
+
+async def test_an_interrupted_run_waits_for_its_deletion_for_so_long_and_then_says_what_it_leaves(
+    autojump_clock: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connector, registry = CounterConnector(), Registry()
+    connector.polls, connector.stubborn = -(10**9), True
+    registry.register(connector)
+    template, inputs = CounterTask().task_template(), to_literal_map({"value": 1})
+    took = 0.0
+    async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow, node, template, inputs, "here/0", lambda _: None)
+                await connector.created.wait()
+                begun = trio.current_time()
+                scope.cancel()
+        took = trio.current_time() - begun
+    assert took == pytest.approx(DELETE_SECONDS)
+    assert "counter: given up; its job may still run, delete it by hand" in capsys.readouterr().err
 
 
 async def test_progress_hears_each_new_answer_once() -> None:

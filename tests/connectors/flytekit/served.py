@@ -188,6 +188,8 @@ class InstantConnector(SyncConnectorBase):
     async def do(
         self, task_template: TaskTemplate, output_prefix: str, inputs: LiteralMap | None = None, **kwargs: Any
     ) -> Resource:
+        if task_template.custom.get("exit"):
+            sys.exit(1)
         value = inputs.literals["x"].scalar.primitive.integer
         return Resource(phase=TaskExecution.SUCCEEDED, outputs={"doubled": 2 * value})
 

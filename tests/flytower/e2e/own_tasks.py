@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable  # noqa: TC003 - a local annotation, as users import it
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from flyteidl.core.execution_pb2 import TaskExecution
 from flytekit import workflow
@@ -69,6 +69,32 @@ class Count(SyncConnectorExecutorMixin, PythonTask):  # type: ignore[misc]  # li
 
     def __init__(self) -> None:
         super().__init__("own_list", "count", None, interface=Interface(inputs={"n": int}, outputs={"o0": list[float]}))
+
+
+class Whole(SyncConnectorBase):  # type: ignore[misc]  # likewise
+    """A connector of flytekit's that says in which form it is given its input."""
+
+    name = "Whole"
+
+    def __init__(self) -> None:
+        super().__init__(task_type_name="own_whole")
+
+    def do(self, inputs: Any, **_: Any) -> Resource:
+        """Say it."""
+        scalar = inputs.literals["n"].scalar
+        form = "union" if scalar.union is not None else "primitive"
+        return Resource(phase=TaskExecution.SUCCEEDED, outputs={"o0": form})
+
+
+ConnectorRegistry.register(Whole())
+
+
+class Form(SyncConnectorExecutorMixin, PythonTask):  # type: ignore[misc]  # likewise
+    """Its task, whose input is an integer or nothing."""
+
+    def __init__(self) -> None:
+        interface = Interface(inputs={"n": Optional[int]}, outputs={"o0": str})  # noqa: UP045 - as users write it
+        super().__init__("own_whole", "form", None, interface=interface)
 
 
 JOB = Path("job").resolve()
@@ -149,6 +175,7 @@ def main(what: str, *args: str) -> None:
     does: dict[str, Callable[..., Any]] = {
         "workflow": lambda path: wait_and_call(path=path),
         "count": lambda n: count(n=int(n)),
+        "form": lambda: Form()(n=3),
         "run": lambda task_type: ForEver(task_type)(),
         "templates": templates,
     }

@@ -148,6 +148,14 @@ def test_a_connector_that_exits_ends_its_own_call(served: Deployment, task_type:
     served.flyte.create(create_request("fk_plain"))
 
 
+def test_so_does_a_sync_one(served: Deployment) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        served.flyte.execute(sync_messages("fk_instant", {"exit": True}, x=1))
+    assert "SystemExit" in refused.value.details()
+    (answer,) = served.flyte.execute(sync_messages("fk_instant", x=21))
+    assert answer.header.resource.phase == Phase.SUCCEEDED
+
+
 def test_a_task_that_a_connector_has_spawned_and_that_exits_ends_nobody(served: Deployment) -> None:
     meta = served.flyte.create(create_request("fk_coroutine", {"exit": "task"}))
     assert served.server.process.poll() is None

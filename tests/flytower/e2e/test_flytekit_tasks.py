@@ -74,6 +74,13 @@ def test_plain_values_become_what_the_task_declares(
     assert re.search(said, " ".join(err.split()))
 
 
+def test_inputs_have_the_form_that_the_task_declares(url: str, tmp_path: Path) -> None:
+    """By its value alone, an input that may be missing would be a plain integer."""
+    with start(tmp_path, url, "form") as process:
+        out, err = process.communicate()
+    assert out == '"union"', err
+
+
 @pytest.mark.parametrize("task_type", ["own_for_ever", "own_plain_for_ever"])
 def test_ctrl_c_deletes_the_job_of_a_flytekit_connector(url: str, tmp_path: Path, task_type: str) -> None:
     with start(tmp_path, url, "run", task_type) as process:

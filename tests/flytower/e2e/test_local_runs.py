@@ -244,10 +244,21 @@ class TestFlytowerRun:
         assert (found[0], found[1]) == (code, "")
         assert said in found[2]
 
-    def test_ctrl_c_deletes_the_job(self, user: User) -> None:
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_an_interruption_deletes_the_job(self, user: User, number: signal.Signals, code: int) -> None:
         process = user.start(*self.COMMAND, "local_job", "--input", "x=1", "--custom", '{"mode": "for_ever"}')
         until(user.record)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         process.communicate()
-        assert process.returncode == 130
+        assert process.returncode == code
         assert user.record() == ["create", "deleting", "delete"]
+
+    def test_a_second_ctrl_c_gives_up_and_names_the_job(self, user: User) -> None:
+        process = user.start(*self.COMMAND, "local_job", "--input", "x=1", "--custom", '{"mode": "stubborn"}')
+        until(user.record)
+        process.send_signal(signal.SIGINT)
+        until(lambda: "deleting" in user.record())
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+        assert process.returncode == 130
+        assert re.search(r"local_job: given up; its job may still run, delete it by hand: .*flytower-run-", err)
