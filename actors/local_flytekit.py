@@ -5,6 +5,7 @@ The same steps as flytekit's executor mixins (flytekit/extend/backend/base_conne
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from flytower.actors.local import LocalTimeout, run_task
 from flytower.actors.local_run import interrupt_all
 from flytower.connectors.errors import FlyteConnectorNotFound
 from flytower.connectors.flytekit.adapter import adapt
+from flytower.connectors.flytekit.loading import registered_connectors
 from flytower.connectors.flytekit.own_loop import OwnLoop
 from flytower.connectors.registry import ConnectorRegistry
 from flytower.protocol.generated.flyteidl import core
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
     from flytower.protocol.generated.flyteidl import admin
 
+
+_registering = threading.Lock()
 
 _types: dict[str, Any] = {}  # by output prefix: the types of the outputs of what runs now on a sync connector
 
@@ -105,14 +109,30 @@ def _run(task: Any, template: Any, literals: LiteralMap, prefix: str) -> admin.R
 def _register(task_type: str, version: int) -> None:
     """See that there is a connector: Flytower's own, else flytekit's, whose code is the user's own here.
 
-    Its coroutines get a loop of their own: one that blocks holds up no other task, and no timeout.
+    All that flytekit has are registered at once, so that their tasks share a node.
+
+    Raises:
+        FlyteConnectorNotFound: Neither has one; flytekit's.
     """
+    with _registering:
+        if not _is_registered(task_type, version):
+            FlytekitRegistry.get_connector(task_type, version)
+            for theirs in registered_connectors():
+                if not _is_registered(theirs.task_category.name, theirs.task_category.version):
+                    ConnectorRegistry.register(_adapted(theirs))
+
+
+def _is_registered(task_type: str, version: int) -> bool:
     try:
         ConnectorRegistry.get_connector(task_type, version)
     except FlyteConnectorNotFound:
-        theirs = FlytekitRegistry.get_connector(task_type, version)
-        adapted = adapt(theirs, OwnLoop(task_type), pickled=True, types=_types.get)
-        ConnectorRegistry.register(adapted)
+        return False
+    return True
+
+
+def _adapted(theirs: Any) -> Any:
+    """Return one of flytekit's, with a loop of its own: one that blocks holds up no other task, and no timeout."""
+    return adapt(theirs, OwnLoop(theirs.task_category.name), pickled=True, types=_types.get)
 
 
 def _outputs(task: Any, template: Any, resource: admin.Resource, prefix: str) -> LiteralMap:

@@ -82,7 +82,7 @@ def load(
     into = ConnectorRegistry.default if registry is None else registry
     loops: list[OwnLoop] = []
     served = 0
-    for connector in _registered():
+    for connector in registered_connectors():
         name = connector.task_category.name
         loop = OwnLoop(name) if name in own_loop else None
         try:
@@ -157,7 +157,8 @@ def _noting(load: Callable[[Any], Any], failures: list[LoadFailure]) -> Callable
     return load_or_note
 
 
-def _registered() -> list[Any]:
+def registered_connectors() -> list[Any]:
+    """Return what is in flytekit's registry."""
     from flytekit.extend.backend.base_connector import (  # noqa: PLC0415 - only who serves flytekit's imports it
         ConnectorRegistry as FlytekitRegistry,
     )

@@ -157,6 +157,17 @@ def test_tasks_that_run_at_once_in_threads_have_their_jobs_deleted(user: User, n
     assert {"delete for_ever", "delete plain_for_ever"} <= set(user.record())
 
 
+def test_a_second_interruption_gives_up_the_tasks_of_all_threads_at_once(user: User) -> None:
+    process = user.start(TASKS.name, "stubborn in threads")
+    until(lambda: len(user.record()) == 2)
+    process.send_signal(signal.SIGINT)
+    until(lambda: user.record().count("deleting stubborn") == 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert err.count("given up; its job may still run") == 2
+    assert "stopped stubborn" not in user.record(), "nothing was waited for"
+
+
 def test_a_connector_that_exits_ends_its_own_task_and_not_the_program(user: User) -> None:
     code, out, err = user.run(TASKS.name, "outlive")
     assert code == 0, err

@@ -66,8 +66,16 @@ class JobConnector(AsyncConnectorBase):
     async def delete(self, resource_meta: JobMeta, **_: Any) -> None:
         note("deleting", resource_meta.mode)
         if resource_meta.mode == "stubborn":
-            await asyncio.Event().wait()
+            await never(f"stopped {resource_meta.mode}")
         note("delete", resource_meta.mode)
+
+
+async def never(when_cancelled: str) -> None:
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        note(when_cancelled)
+        raise
 
 
 class PlainJobConnector(JobConnector):
@@ -173,7 +181,7 @@ DOES: dict[str, Callable[..., Any]] = {
     "for ever in asyncio": lambda: asyncio.run(coroutine(for_ever)),
     "for ever in trio": lambda: trio.run(coroutine, for_ever),
     "for ever in threads": lambda: in_threads(for_ever, plain_for_ever),
-    "stubborn": stubborn,
+    "stubborn in threads": lambda: in_threads(stubborn, stubborn),
     "outlive": outlive,
     "one blocks": one_blocks,
     "for a while": for_a_while,
