@@ -19,8 +19,8 @@ M = TypeVar("M", bound="Message")
 FIELDS: Final = "__dataclass_fields__"
 """Where the standard library keeps the fields, and everybody looks for them."""
 
-_MADE: Final = (FIELDS, "__dataclass_params__", "__match_args__", "__init__")
-"""What a dataclass has more than its source says; the last is what other threads may be waiting in."""
+_MADE: Final = (FIELDS, "__dataclass_params__", "__match_args__", "__replace__", "__init__")
+"""What a dataclass has more than its source says, from some Python on; other threads may be waiting in the last."""
 
 _lock: Final = threading.RLock()  # whichever class it is: two threads may use one for the first time
 
@@ -59,4 +59,5 @@ def _define(cls: type[Message]) -> None:
         for name, _, _ in columns:
             delattr(cls, name)  # as a dataclass does where a default is made anew for each instance
         for name in _MADE:
-            setattr(cls, name, vars(made)[name])
+            if name in vars(made):
+                setattr(cls, name, vars(made)[name])
