@@ -19,7 +19,7 @@ from flytower.actors.events import DeleteAsked
 from flytower.actors.identity import identify
 from flytower.actors.local_node import local_node
 from flytower.actors.local_progress import Progress
-from flytower.actors.local_run import DELETE_SECONDS, LocalRun, ctrl_c_interrupts, say_left_behind, sigterm_interrupts
+from flytower.actors.local_run import DELETE_SECONDS, LocalRun, ctrl_c_interrupts, sigterm_interrupts
 from flytower.actors.task import TERMINAL, Stage
 from flytower.connectors.category import TaskCategory
 from flytower.connectors.registry import ConnectorRegistry
@@ -228,8 +228,8 @@ async def follow(
         # The job is nobody's once this node is gone. Shielded, so that it is deleted in spite of the interruption.
         with trio.move_on_after(DELETE_SECONDS, shield=True) as patience:
             await _delete(node, category, prefix)
-        if patience.cancelled_caught:
-            run.say_left_behind() if run is not None else say_left_behind(category.name, b"")
+        if patience.cancelled_caught and run is not None:
+            run.say_left_behind()
         if isinstance(error, trio.TooSlowError) and timeout is not None:
             raise LocalTimeout(timeout, "its job was deleted") from error
         raise

@@ -111,7 +111,9 @@ class LocalRun(Generic[T]):
         """Tell whoever sits there, loudly and once, that the job was not deleted."""
         if not self._told:
             self._told = True
-            say_left_behind(self._label, self.job)
+            name = self.job.decode(errors="backslashreplace") or "it has no name yet"
+            text = f"{self._label}: given up; its job may still run, delete it by hand: {name}"
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - a person ran this
 
     def _interrupted(self) -> None:
         self.cancel()
@@ -125,12 +127,6 @@ class LocalRun(Generic[T]):
     def _settle(how: Callable[[Any], None], outcome: Any) -> None:
         with suppress(InvalidStateError):  # it is what it was made first
             how(outcome)
-
-
-def say_left_behind(task: str, job: bytes) -> None:
-    """Tell whoever sits there that a job was not deleted."""
-    name = job.decode(errors="backslashreplace") or "it has no name yet"
-    print(f"{task}: given up; its job may still run, delete it by hand: {name}", file=sys.stderr, flush=True)  # noqa: T201 - a person ran this
 
 
 def interrupt_all(*_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,7 @@ from flytower.actors.local import (
     outputs_of,
     run_task,
 )
-from flytower.actors.local_run import DELETE_SECONDS
+from flytower.actors.local_run import DELETE_SECONDS, LocalRun
 from flytower.actors.node import NodeConfig, open_node
 from flytower.connectors.base import AsyncConnectorBase, SyncConnectorBase
 from flytower.connectors.errors import FlyteConnectorNotFound
@@ -207,17 +208,20 @@ async def test_an_interrupted_run_waits_for_its_deletion_for_so_long_and_then_sa
     connector.polls, connector.stubborn = -(10**9), True
     registry.register(connector)
     template, inputs = CounterTask().task_template(), to_literal_map({"value": 1})
-    took = 0.0
-    async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node:
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(follow, node, template, inputs, "here/0", lambda _: None)
-                await connector.created.wait()
-                begun = trio.current_time()
-                scope.cancel()
-        took = trio.current_time() - begun
-    assert took == pytest.approx(DELETE_SECONDS)
-    assert "counter: given up; its job may still run, delete it by hand" in capsys.readouterr().err
+
+    async def work(run: LocalRun[Any]) -> Any:
+        return await follow(node, template, inputs, "here/0", heard.send_nowait, run=run)
+
+    run, begun = LocalRun[Any]("it"), 0.0
+    heard, answers = trio.open_memory_channel[Any](math.inf)
+    async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node, trio.open_nursery() as nursery:
+        nursery.start_soon(run.live, work)
+        await answers.receive()
+        begun = trio.current_time()
+        run.interrupt()
+    assert trio.current_time() - begun == pytest.approx(DELETE_SECONDS)
+    said = 'it: given up; its job may still run, delete it by hand: {"number":1}\n'
+    assert capsys.readouterr().err == said
 
 
 async def test_progress_hears_each_new_answer_once() -> None:

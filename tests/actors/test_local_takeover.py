@@ -31,6 +31,10 @@ def are_flytekits() -> bool:
     return found.pop()
 
 
+def test_to_import_flytower_changes_nothing_of_flytekit() -> None:
+    assert {each.__code__.co_filename for each in ORIGINALS} == {inspect.getfile(AsyncConnectorExecutorMixin)}
+
+
 def test_it_lasts_as_long_as_its_context() -> None:
     with run_flytekit_locally():
         assert not are_flytekits()

@@ -98,6 +98,13 @@ def test_so_they_do_with_pyflyte_run(user: User) -> None:
     assert 'got {"number":8}' in out
 
 
+def test_its_sensor_waits_no_longer_than_its_timeout(user: User) -> None:
+    code, _, err = user.run(TASKS.name, "impatient", str(user.folder / "a-file"))
+    assert code == 1
+    assert "impatient: RUNNING" in err
+    assert "did not end within 1 s; its job was deleted" in " ".join(err.split())
+
+
 def test_afterwards_flytekit_is_as_it_was(user: User) -> None:
     (user.folder / "a-file").touch()
     code, _, err = user.run(TASKS.name, "for a while", str(user.folder / "a-file"))

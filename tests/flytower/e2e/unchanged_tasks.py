@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ for_ever, plain_for_ever = Job("for_ever"), Job("plain_for_ever", "unchanged_pla
 stubborn, exits, blocks = Job("stubborn"), Job("exits"), Job("blocks")
 ends = Job("ends", "unchanged_plain_job")
 
-awaited = FileSensor("awaited")
+awaited, impatient = FileSensor("awaited"), FileSensor("impatient", timeout=timedelta(seconds=1))
 
 hook = WebhookTask(
     "hook",
@@ -182,6 +183,7 @@ DOES: dict[str, Callable[..., Any]] = {
     "for ever in trio": lambda: trio.run(coroutine, for_ever),
     "for ever in threads": lambda: in_threads(for_ever, plain_for_ever),
     "stubborn in threads": lambda: in_threads(stubborn, stubborn),
+    "impatient": lambda path: impatient(path=path),
     "outlive": outlive,
     "one blocks": one_blocks,
     "for a while": for_a_while,
