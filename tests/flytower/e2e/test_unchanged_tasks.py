@@ -98,6 +98,14 @@ def test_so_they_do_with_pyflyte_run(user: User) -> None:
     assert 'got {"number":8}' in out
 
 
+def test_a_class_that_calls_flytekit_s_execution_itself_gets_this_one(user: User) -> None:
+    """A mixin in front of it would take the choice away."""
+    code, _, err = user.run(TASKS.name, "choosing")
+    assert code == 0, err
+    assert "ends: SUCCEEDED: it is there" in err
+    assert user.record() == ["chosen", "create ends"]
+
+
 def test_its_sensor_waits_no_longer_than_its_timeout(user: User) -> None:
     code, _, err = user.run(TASKS.name, "impatient", str(user.folder / "a-file"))
     assert code == 1

@@ -102,11 +102,19 @@ class Job(AsyncConnectorExecutorMixin, PythonTask):
         return {"mode": self._mode}
 
 
+class Choosing(Job):
+    """Decides itself whether a connector is to run it, as the task of flytekit's plugin for Spark does."""
+
+    def execute(self, **inputs: Any) -> Any:
+        note("chosen")
+        return AsyncConnectorExecutorMixin.execute(self, **inputs)
+
+
 on_flytower = run_flytekit_locally()
 
 for_ever, plain_for_ever = Job("for_ever"), Job("plain_for_ever", "unchanged_plain_job")
 stubborn, exits, blocks = Job("stubborn"), Job("exits"), Job("blocks")
-ends = Job("ends", "unchanged_plain_job")
+ends, choosing = Job("ends", "unchanged_plain_job"), Choosing("ends")
 
 awaited, impatient = FileSensor("awaited"), FileSensor("impatient", timeout=timedelta(seconds=1))
 
@@ -184,6 +192,7 @@ DOES: dict[str, Callable[..., Any]] = {
     "for ever in threads": lambda: in_threads(for_ever, plain_for_ever),
     "stubborn in threads": lambda: in_threads(stubborn, stubborn),
     "impatient": lambda path: impatient(path=path),
+    "choosing": choosing,
     "outlive": outlive,
     "one blocks": one_blocks,
     "for a while": for_a_while,
