@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool
 
 from flytower.actors.ledger.store import LedgerError
 
@@ -70,23 +71,24 @@ def is_sqlite(url: URL) -> bool:
 def make_engine(url: URL) -> Engine:
     """Make the pool of connections; none is opened yet."""
     if is_sqlite(url):
-        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+        # The pool, and that its connections go from thread to thread, are what SQLAlchemy 1.4 would do otherwise.
+        settings = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+        engine = create_engine(url, future=True, connect_args=settings, hide_parameters=True, poolclass=QueuePool)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    settings = (
-        f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={STATEMENT_SECONDS}s -c synchronous_commit=on"
-    )
+    options = f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={STATEMENT_SECONDS}s -c synchronous_commit=on"
     arguments = {
         "connect_timeout": CONNECT_SECONDS,
-        "options": settings,
+        "options": options,
         "tcp_user_timeout": 1000 * SILENCE_SECONDS,
         "keepalives_idle": SILENCE_SECONDS,
         "keepalives_interval": SILENCE_SECONDS // 3,
         "keepalives_count": 2,
         "application_name": "flytower",
     }
-    return create_engine(url, connect_args=arguments, pool_size=3, pool_pre_ping=True, hide_parameters=True)
+    pool = {"pool_size": 3, "pool_pre_ping": True}
+    return create_engine(url, future=True, connect_args=arguments, hide_parameters=True, **pool)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from flytower.actors.ledger.database import SQLITE_BEGIN, is_sqlite, make_engine, parse, without_secrets
 from flytower.actors.ledger.revision import is_current
@@ -224,13 +224,13 @@ class SqlStore:
         """Translate what the database says, once, here."""
         try:
             yield
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise LedgerError(f"The ledger {self.label} cannot be {PARTICIPLES[what]}: {cause}") from error
-        except ImportError as error:
+        except (ImportError, NoSuchModuleError) as error:  # SQLAlchemy 1.4 has no psycopg
             raise LedgerError(
                 f"The ledger {self.label} needs a driver: pip install 'flytower[postgres]' ({error})"
             ) from error
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise LedgerError(f"The ledger {self.label} cannot be {PARTICIPLES[what]}: {cause}") from error
         except (OSError, OverflowError, UnicodeError) as error:
             # The last two are a value that the driver cannot hand to the database.
             raise LedgerError(f"The ledger {self.label} cannot be {PARTICIPLES[what]}: {error}") from error
