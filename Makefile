@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest --numprocesses auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage test-all bench generate format clean
+.PHONY: help demo test plugins check coverage test-all bench generate format clean
 
 help:  ## Say what there is.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ demo: $(STAMP)  ## Start a server, push a dozen real jobs through it, watch them
 test: $(STAMP)  ## Run all tests.
 	$(PYTEST)
 
+plugins: $(STAMP)  ## Install each connector plugin of flytekit, serve and drive it: is docs/flytekit.md's table true?
+	$(PYTEST) tests_plugins
+
 coverage: $(STAMP)  ## Measure branch coverage of the kernel and of the life cycle, which has to be 100 %.
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest --numprocesses auto tests/runtime tests/actors
@@ -40,7 +43,7 @@ check: $(STAMP)  ## Lint, types, generated code, the wheel, its imports and its 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p flytower
-	$(BIN)/mypy tests benchmarks
+	$(BIN)/mypy tests tests_plugins benchmarks
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m flytower.protocol.generate --check
 	$(BIN)/python scripts/check_wheel.py
 

@@ -1,6 +1,6 @@
 """An asyncio event loop in a thread of its own, for connectors whose coroutines block.
 
-Airflow's operators and Snowflake's driver do: on the common loop they would stop everybody. Here they stop themselves.
+Snowflake's driver, for one, does: on the common loop it would stop everybody. Here it stops itself.
 """
 
 from __future__ import annotations
