@@ -89,7 +89,9 @@ def load(
             into.register(adapt(connector, loop, pickled=name in pickled_metadata), override=True)
         except Exception as error:  # noqa: BLE001 - a connector that cannot be served must not keep the others from it
             failures.append(LoadFailure(f"{connector.name} ({name})", f"{type(error).__name__}: {error}"))
-            log.warning("a flytekit connector is not served", connector=connector.name, reason=str(error))
+            log.warning(
+                "a flytekit connector is not served", connector=connector.name, task_type=name, reason=str(error)
+            )
             continue
         served += 1
         if loop is not None:
