@@ -40,7 +40,6 @@ from flytower.actors.failures import Failure, FailureKind, classify
 from flytower.actors.lifecycle import step
 from flytower.actors.secrets import secrets_of
 from flytower.actors.task import Task
-from flytower.protocol.encode import encoded
 from flytower.runtime.entity import Behaviour, Call, Raised, Returned, Stopping, TimedOut, Woke
 
 if TYPE_CHECKING:
@@ -296,7 +295,6 @@ class TaskBehaviour(Behaviour[Task]):
         if operation == "find":
             return await connector.find(task.id)
         if operation == "get":
-            resource = await connector.get(task.meta or b"")
-            return resource.phase, encoded(resource)
+            return await connector.status(task.meta or b"")
         await connector.delete(task.meta or b"")
         return None

@@ -26,8 +26,14 @@ from flytower.connectors.resource_meta import ResourceMeta
 from flytower.connectors.signature import Accepted, inspect_method
 from flytower.protocol.codec import dict_to_struct
 from flytower.protocol.decode import own
+from flytower.protocol.encode import encoded
 from flytower.protocol.generated.flyteidl import admin
-from flytower.protocol.generated.flyteidl.core import ExecutionMetricResult, LiteralMap, TaskTemplate
+from flytower.protocol.generated.flyteidl.core import (
+    ExecutionMetricResult,
+    LiteralMap,
+    TaskExecutionPhase,
+    TaskTemplate,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -81,6 +87,7 @@ class Bound:
         self.connector = connector
         self.is_sync = isinstance(connector, SyncConnectorBase)
         self.policy: Policy = connector.policy
+        self._metadata_type = connector.metadata_type if isinstance(connector, AsyncConnectorBase) else None
         self.limiter = trio.CapacityLimiter(self.policy.thread_limit)
         self._methods: dict[str, tuple[Method, Accepted]] = {}
         for method in ("do",) if self.is_sync else ("create", "get", "delete", *_OPTIONAL):
@@ -139,6 +146,19 @@ class Bound:
         extra = {"output_prefix": output_prefix} if output_prefix else {}
         return self._resource("get", await self._call("get", resource_meta=self.decode(meta), **extra))
 
+    async def status(self, meta: bytes) -> tuple[TaskExecutionPhase, bytes]:
+        """Ask for the state of the job like `get`, by the shortest way, for it is asked for ever again.
+
+        Returns:
+            The phase, and the encoded Resource.
+        """
+        method, arguments = self._prepare("get", resource_meta=self.decode(meta))
+        answer = await method(**arguments)
+        if type(answer) is Resource:
+            return answer.encode()
+        message = self._resource("get", answer)
+        return message.phase, encoded(message)
+
     async def delete(self, meta: bytes) -> None:
         """End the job. JobNotFound comes out as it is; the caller takes it for success."""
         await self._call("delete", resource_meta=self.decode(meta))
@@ -189,7 +209,7 @@ class Bound:
         Raises:
             ResourceMetaError: They are no metadata of this connector.
         """
-        metadata_type = self._async_connector().metadata_type
+        metadata_type = self._metadata_type or self._async_connector().metadata_type
         try:
             decoded = metadata_type.decode(meta)
         except ResourceMetaError:

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from enum import Enum
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
@@ -78,7 +79,11 @@ class Method:
             WrongFlavour: It awaited another event loop than its connector declares.
         """
         try:
-            return await self._run(args, kwargs)
+            if self.flavour is not Flavour.TRIO:
+                return await self._run(args, kwargs)
+            result = self.function(*args, **kwargs)  # here and not in a coroutine of its own: each poll takes this way
+            # an asynchronous generator is given as it is: nothing of it runs yet
+            return await result if type(result) is CoroutineType or not isinstance(result, AsyncGenerator) else result
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - this is the border that contains user code
@@ -89,10 +94,6 @@ class Method:
         return replace(self, function=function, flavour=flavour)
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self.flavour is Flavour.TRIO:
-            result = self.function(*args, **kwargs)
-            # an asynchronous generator is given as it is: nothing of it runs yet
-            return result if isinstance(result, AsyncGenerator) else await result
         if inspect.isasyncgenfunction(self.function):
             return self.function(*args, **kwargs)
         if self.flavour is Flavour.ASYNCIO:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flytower.connectors.errors import InvalidResource
 from flytower.protocol.codec import dict_to_struct
+from flytower.protocol.encode import encoded, field_encoder
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import LiteralMap, TaskExecutionPhase, TaskLog
 from flytower.protocol.literals import to_literal_map
@@ -37,6 +38,10 @@ class TaskExecution:
 TERMINAL_PHASES = frozenset(
     {TaskExecution.SUCCEEDED, TaskExecution.ABORTED, TaskExecution.FAILED, TaskExecution.RETRYABLE_FAILED}
 )
+
+_put_message = field_encoder(admin.Resource, "message")
+_put_log_links = field_encoder(admin.Resource, "log_links")
+_put_phase = field_encoder(admin.Resource, "phase")
 
 _SHOWABLE_PHASES = frozenset(TaskExecutionPhase) - {TaskExecution.UNDEFINED}
 
@@ -85,12 +90,29 @@ class Resource:
             raise InvalidResource(f"outputs or custom_info cannot be converted for Flyte: {error}") from error
         return message
 
+    def encode(self) -> tuple[TaskExecutionPhase, bytes]:
+        """Return the phase, and the encoding of `to_message()`; without making that where there are no values in it.
+
+        Raises:
+            InvalidResource: As `to_message`.
+        """
+        phase = self._checked_phase()
+        if self.outputs is not None or self.custom_info:
+            return phase, encoded(self.to_message())
+        out = bytearray()
+        if self.message:
+            _put_message(out, _shortened(self.message))
+        if self.log_links:
+            _put_log_links(out, self.log_links)
+        _put_phase(out, phase)
+        return phase, bytes(out)
+
     def _checked_phase(self) -> TaskExecutionPhase:
         if self.phase not in _SHOWABLE_PHASES:
             raise InvalidResource(
                 f"phase {self.phase!r} may not be shown to Flyte; use one of TaskExecution's but UNDEFINED"
             )
-        return TaskExecutionPhase(self.phase)
+        return self.phase if type(self.phase) is TaskExecutionPhase else TaskExecutionPhase(self.phase)
 
 
 def check_message(message: admin.Resource) -> admin.Resource:

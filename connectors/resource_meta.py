@@ -37,7 +37,8 @@ class ResourceMeta:
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Make the class a dataclass before its first instance: any sooner would be ahead of an author's decorator."""
-        ensure_dataclass(cls)
+        if "__dataclass_fields__" not in cls.__dict__:
+            ensure_dataclass(cls)
         return super().__new__(cls)
 
     def encode(self) -> bytes:
@@ -93,7 +94,7 @@ def _decode_untrusted(cls: type[M], data: bytes) -> M:
     ensure_dataclass(cls)
     fields = _load_untrusted(cls.__name__, data)
     faults: list[str] = []
-    values = shape.build_fields_untrusted(cls, fields, "", faults)
+    values = fields if shape.is_plain_untrusted(cls, fields) else shape.build_fields_untrusted(cls, fields, "", faults)
     if faults:
         raise ResourceMetaError(f"resource_meta is no {cls.__name__}: " + "; ".join(faults))
     try:
@@ -108,7 +109,7 @@ def _load_untrusted(name: str, data: bytes) -> dict[str, Any]:
         raise ResourceMetaError(f"resource_meta has {len(data)} bytes; a {name} has {RESOURCE_META_LIMIT} at most")
     try:
         text = bytes(data).decode()
-        value = _STRICT.decode(text)
+        value = _parsed_untrusted(text)
         if "\\" in text:  # only an escape can bring in a lone surrogate, which nothing could send on
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -116,6 +117,15 @@ def _load_untrusted(name: str, data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ResourceMetaError(f"resource_meta is no {name}: it is a JSON {type(value).__name__}, not an object")
     return value
+
+
+def _parsed_untrusted(text: str) -> Any:
+    """Parse JSON: what has no space around it, such as all that `encode` writes, without looking for that."""
+    if text[:1] == "{":
+        value, end = _STRICT.raw_decode(text)
+        if end == len(text):
+            return value
+    return _STRICT.decode(text)
 
 
 def _refuse_constant(text: str) -> NoReturn:

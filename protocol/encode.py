@@ -43,6 +43,14 @@ def encoded(message: Message) -> bytes:
     return bytes(out)
 
 
+def field_encoder(message_type: type[Message], name: str) -> Put:
+    """Return what appends one field's encoding, for whoever writes a message without making it.
+
+    A message's encoding has its fields in the order in which its type names them, and none that has its default.
+    """
+    return next(put for field, _, put in _fields_of(message_type) if field == name)
+
+
 def varint(number: int) -> bytes:
     """Return a number in as many bytes as it needs; a negative one as its 64-bit complement."""
     if 0 <= number < _SMALL:

@@ -7,14 +7,14 @@ started when it is first needed and parked when it is not; a task for each call 
 from __future__ import annotations
 
 import contextvars
-import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import trio
 
 from flytower.runtime.entity import Raised, Returned, TimedOut
-from flytower.runtime.host_errors import CallFailed, LaneFull
+from flytower.runtime.host_errors import LaneFull
+from flytower.runtime.workers import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,8 +74,8 @@ class LaneStatistics(NamedTuple):
 class Lane:
     """A pool of workers with one queue, first in, first out.
 
-    What a call raises ends that call and not the worker. A worker starts at most one call in a turn of the loop, so
-    that calls which never wait cannot hold up everybody else; and what a call sets in context variables ends with it.
+    What a call raises ends that call and not the worker, and what it sets in context variables ends with it. Calls that
+    never wait cannot hold up everybody else (`workers.TURN_SHARE`); one that computes for longer takes its time.
 
     Args:
         name: What `Call.lane` says.
@@ -90,13 +90,15 @@ class Lane:
         self._limit = limit
         self._queue_limit = queue_limit
         self._nursery: trio.Nursery | None = None  # while open
-        # The next five are for the lane's workers too, and for nobody else.
+        # The next seven are for the lane's workers too, and for nobody else.
         self.clock: Callable[[], float] = trio.current_time  # the clock's own method, once it is open: faster
         self.context = contextvars.Context()  # what each call starts from; not that of who happens to submit it
         self.workers = 0
-        self.idle: list[_Worker] = []  # parked; if there are any, no call waits
-        self.queue: OrderedDict[LaneCall, None] = OrderedDict()  # the calls that wait for a worker
-        self._running = 0  # the calls that have one
+        self.idle: list[Worker] = []  # parked
+        self.coming = 0  # workers that look into the queue in the next turn
+        self.waits = True  # whether the last call that went on waited for something; who knows of the first
+        self.queue: OrderedDict[LaneCall, None] = OrderedDict()  # the calls that have not begun
+        self._running = 0  # the calls that have begun
         self._empty: trio.Event | None = None  # while somebody waits in `drained`
         self._done = self._failed = self._timed_out = self._cancelled = 0
 
@@ -116,8 +118,7 @@ class Lane:
         self._nursery = nursery
         self.context = contextvars.copy_context()
         self.clock = trio.lowlevel.current_clock().current_time
-        while self.workers < self._limit and (call := self.take()):
-            self._start_worker(nursery, call)
+        self.call_up()
 
     def close(self) -> None:
         """Drop the calls that wait. To be called when the nursery has ended, so that none runs any more."""
@@ -131,16 +132,12 @@ class Lane:
         Raises:
             LaneFull: Too many calls wait.
         """
-        if self.idle:
-            self._running += 1
-            self.idle.pop().hand(call)
-        elif self._nursery is not None and self.workers < self._limit:
-            self._running += 1
-            self._start_worker(self._nursery, call)
-        elif len(self.queue) < self._queue_limit:
-            self.queue[call] = None
-        else:
-            raise LaneFull(f"lane {self.name!r} runs {self._running} calls, and {len(self.queue)} more wait")
+        free = self._limit - self._running if self._nursery is not None else 0
+        if len(self.queue) >= self._queue_limit + free:
+            now = self.statistics()
+            raise LaneFull(f"lane {self.name!r} runs {now.running} calls, and {now.queued} more wait")
+        self.queue[call] = None
+        self.call_up()
 
     def cancel(self, call: LaneCall) -> None:
         """Cancel a call that waits or runs; its caller does not hear of it again. One that is over is left alone.
@@ -165,11 +162,12 @@ class Lane:
 
     def statistics(self) -> LaneStatistics:
         """Count."""
+        met = min(self.coming, len(self.queue))
         return LaneStatistics(
             self._limit,
             self.workers,
-            self._running,
-            len(self.queue),
+            self._running + met,
+            len(self.queue) - met,
             self._done,
             self._failed,
             self._timed_out,
@@ -179,11 +177,29 @@ class Lane:
     # ---- for its workers --------------------------------------------------------------------------------------
 
     def take(self) -> LaneCall | None:
-        """Take the call that has waited longest, to run it."""
+        """Take the call that has waited longest, to begin it."""
         if not self.queue:
             return None
         self._running += 1
         return self.queue.popitem(last=False)[0]
+
+    @property
+    def wanted(self) -> int:
+        """How many workers should come for the queue: one for each call if these wait themselves, otherwise one."""
+        return len(self.queue) if self.waits or not self.queue else 1
+
+    def call_up(self) -> None:
+        """Have so many workers come, as far as there are any."""
+        wanted = self.wanted
+        while self.coming < wanted:
+            if self.idle:
+                self.idle.pop().come()
+            elif self._nursery is not None and self.workers < self._limit:
+                self.workers += 1
+                self.context.run(self._nursery.start_soon, Worker(self).work)
+            else:
+                return
+            self.coming += 1
 
     def over(self, call: LaneCall, outcome: Outcome | None) -> None:
         """Count a call that has ended, and tell its caller, unless it was cancelled."""
@@ -201,106 +217,7 @@ class Lane:
             call.caller.call_over(call, outcome)
         self._say_if_empty()
 
-    def _start_worker(self, nursery: trio.Nursery, call: LaneCall) -> None:
-        self.workers += 1
-        self.context.run(nursery.start_soon, _Worker(self, call).work)
-
     def _say_if_empty(self) -> None:
         if self._empty is not None and not self.busy:
             self._empty.set()
             self._empty = None
-
-
-class _Worker:
-    """One task of a lane. Its scope serves call after call, until one ends otherwise than by returning in time.
-
-    To enter and leave a scope costs as much as all the rest of a call that is over at once.
-    """
-
-    __slots__ = ("_call", "_lane", "_task")
-
-    def __init__(self, lane: Lane, call: LaneCall) -> None:
-        self._lane = lane
-        self._call: LaneCall | None = call  # taken, and not over yet
-        self._task: trio.lowlevel.Task
-
-    def hand(self, call: LaneCall) -> None:
-        """Give it a call while it is parked."""
-        self._call = call
-        trio.lowlevel.reschedule(self._task)
-
-    # An interrupt from the keyboard is for the main task: a worker would take it for the failure of a call.
-    @trio.lowlevel.enable_ki_protection
-    async def work(self) -> None:
-        """Run calls until cancelled."""
-        self._task = trio.lowlevel.current_task()
-        try:
-            while True:
-                await self._work_in_one_scope()
-        finally:
-            self._lane.workers -= 1
-            self._over(None)
-
-    async def _work_in_one_scope(self) -> None:
-        """Run calls. What the last one raises becomes its outcome, but for a cancellation from outside."""
-        try:
-            with trio.CancelScope() as scope:
-                await self._serve(scope)
-        except BaseException as error:
-            if self._call is None or _cancelled_from_outside(error):
-                raise
-            failure = error if isinstance(error, Exception) else CallFailed(error)
-            self._over(Raised(self._call.call.tag, failure))
-        else:
-            if self._call is not None and self._call.scope is not None:
-                self._over(TimedOut(self._call.call.tag, self._call.call.timeout))
-
-    async def _serve(self, scope: trio.CancelScope) -> None:
-        task = self._task
-        status = task._cancel_status  # noqa: SLF001 - trio has no public way to see a scope that was left open
-        while True:
-            if self._call is None:
-                await self._rest()
-            call = self._call
-            if call is None or call.cancelled:  # after it was handed over, before it began
-                self._over(None)
-                continue
-            await trio.lowlevel.checkpoint_if_cancelled()  # no call starts when the scope is spent, or the lane over
-            call.scope = scope
-            _, tag, run, timeout = call.call
-            scope.deadline = self._lane.clock() + timeout
-            value = await run()
-            if task._cancel_status is not status:  # noqa: SLF001
-                return  # the call left a scope open; leaving ours raises what the call has done wrong
-            self._over(Returned(tag, value))
-
-    async def _rest(self) -> None:
-        """Let others run; take the next call if one waits, else wait to be handed one."""
-        lane = self._lane
-        self._task.context = lane.context.copy()  # what the next step runs in
-        if lane.queue:
-            await trio.lowlevel.checkpoint()
-            self._call = lane.take()
-        else:
-            lane.idle.append(self)
-            await trio.lowlevel.wait_task_rescheduled(self._leave)
-
-    def _over(self, outcome: Outcome | None) -> None:
-        call, self._call = self._call, None
-        if call is not None:
-            self._lane.over(call, outcome)
-
-    def _leave(self, _: object) -> trio.lowlevel.Abort:
-        self._lane.idle.remove(self)
-        return trio.lowlevel.Abort.SUCCEEDED
-
-
-def _cancelled_from_outside(error: BaseException) -> bool:
-    """Say whether the error is (or holds) the cancellation of a scope around the worker.
-
-    User code may keep a trio.Cancelled and raise it again later: that one cancels nobody.
-    """
-    holds = isinstance(error, trio.Cancelled) or (
-        isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None
-    )
-    return holds and trio.current_effective_deadline() == -math.inf

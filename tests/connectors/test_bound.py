@@ -27,6 +27,7 @@ from flytower.connectors import (
     TaskTemplate,
 )
 from flytower.protocol.codec import struct_to_dict
+from flytower.protocol.encode import encoded
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import ExecutionMetricResult, LiteralMap, TaskExecutionPhase
 from flytower.protocol.literals import from_literal_map, to_literal_map
@@ -147,6 +148,22 @@ async def test_get_and_delete_are_given_the_decoded_metadata() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Resource(TaskExecution.RUNNING, "it runs"),
+        Resource(TaskExecution.SUCCEEDED, outputs={"n": 1}),
+        admin.Resource(phase=TaskExecution.FAILED, message="mine"),
+    ],
+)
+async def test_a_status_is_what_get_gives_as_bytes(answer: Any) -> None:
+    connector = Recording(get=answer)
+    bound = Bound(connector)
+    message = await bound.get(META)
+    assert await bound.status(META) == (message.phase, encoded(message))
+    assert connector.calls == [("get", {"resource_meta": Meta("1")})] * 2
+
+
 async def test_find_gives_metadata_or_nothing() -> None:
     assert await Bound(Full(find=Meta("2"))).find("k") == b'{"job_id":"2"}'
     assert await Bound(Full(find=None)).find("k") is None
@@ -209,6 +226,8 @@ async def test_the_first_error_is_the_one_to_hear_when_that_delete_fails_too() -
 async def test_a_get_that_returns_no_resource_is_the_authors_fault(answer: Any) -> None:
     with pytest.raises(ConnectorContractError, match="get of Recording returned a"):
         await Bound(Recording(get=answer)).get(META)
+    with pytest.raises(ConnectorContractError, match="get of Recording returned a"):
+        await Bound(Recording(get=answer)).status(META)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flytower.connectors import TERMINAL_PHASES, InvalidResource, Resource, TaskExecution, TaskLog, is_terminal
 from flytower.connectors.resource import MESSAGE_LIMIT
 from flytower.protocol.codec import struct_to_dict
+from flytower.protocol.encode import encoded
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import LiteralMap, TaskExecutionPhase
 from flytower.protocol.literals import from_literal_map
@@ -38,6 +41,27 @@ def test_everything_is_in_the_message() -> None:
     assert from_literal_map(message.outputs) == {"n": 42}
     assert message.custom_info is not None
     assert struct_to_dict(message.custom_info) == {"cluster": {"size": 3}}
+
+
+@given(
+    st.builds(
+        Resource,
+        phase=st.sampled_from(sorted(set(TaskExecutionPhase) - {TaskExecution.UNDEFINED})),
+        message=st.none() | st.text() | st.just("x" * (MESSAGE_LIMIT + 1)),
+        log_links=st.none() | st.lists(st.builds(TaskLog, uri=st.text(), name=st.text()), max_size=3),
+        outputs=st.none() | st.dictionaries(st.text(min_size=1), st.integers(0, 9), max_size=2),
+        custom_info=st.none() | st.dictionaries(st.text(min_size=1), st.booleans(), max_size=2),
+    )
+)
+def test_the_short_way_to_the_bytes_ends_where_the_message_does(resource: Resource) -> None:
+    message = resource.to_message()
+    assert resource.encode() == (message.phase, encoded(message))
+
+
+@pytest.mark.parametrize("phase", [TaskExecution.UNDEFINED, 99, "RUNNING"])
+def test_the_short_way_is_closed_to_what_may_not_be_shown(phase: Any) -> None:
+    with pytest.raises(InvalidResource, match="may not be shown"):
+        Resource(phase).encode()
 
 
 def test_outputs_are_unset_unless_there_are_any() -> None:

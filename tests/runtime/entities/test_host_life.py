@@ -194,6 +194,7 @@ async def test_of_twenty_thousand_entities_due_at_once_no_turn_of_the_loop_start
 
     async def poll() -> None:
         begun[turns.count] = begun.get(turns.count, 0) + 1
+        await trio.lowlevel.checkpoint()
 
     effect = Call("polls", 1, poll, 60)
 

@@ -9,6 +9,8 @@ import math
 import signal
 from contextlib import asynccontextmanager
 from functools import partial
+from time import perf_counter
+from types import coroutine
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,9 +23,10 @@ from flytower.runtime.entity import Call, Raised, Returned, TimedOut
 from flytower.runtime.host_errors import CallFailed, LaneFull
 from flytower.runtime.lanes import Lane, LaneCall
 from flytower.runtime.testing import run_virtual
+from flytower.runtime.workers import TURN_SHARE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
     from trio.testing import MockClock
 
@@ -139,23 +142,90 @@ async def test_calls_submitted_before_the_lane_opens_begin_when_it_does(autojump
     assert sorted(office.tags()) == [0, 1, 2]
 
 
-async def test_a_worker_starts_at_most_one_call_in_a_turn_of_the_loop(
-    lane: Lane, office: Office, autojump_clock: MockClock
+def compute() -> None:
+    """Take longer than a lane's share of a turn."""
+    enough = perf_counter() + 2 * TURN_SHARE
+    while perf_counter() < enough:
+        pass
+
+
+async def test_of_calls_that_never_wait_no_more_are_begun_in_a_turn_than_fit_into_their_share(
+    office: Office, lane: Lane, autojump_clock: MockClock
 ) -> None:
     """Whether calls return or raise: none of these ever lets anybody else run."""
 
+    async def slow() -> None:
+        compute()
+
     async def broken() -> None:
+        compute()
         raise ValueError
 
     async with open_lane(lane):
         for tag in range(5):
-            office.submit(tag, at_once)
+            office.submit(tag, slow)
             office.submit(-tag, broken)
         for turn in range(10):
             assert len(office.begun) <= turn
             await trio.lowlevel.cancel_shielded_checkpoint()
         await wait_all_tasks_blocked()
     assert len(office.outcomes) == 10
+
+
+async def test_calls_that_never_wait_are_run_by_one_worker_in_a_row(autojump_clock: MockClock) -> None:
+    lane = Lane("polls", 8)
+    office = Office(lane)
+    tasks = set()
+
+    async def look() -> None:
+        tasks.add(trio.lowlevel.current_task())
+
+    async with open_lane(lane):
+        office.submit("first", at_once)
+        await wait_all_tasks_blocked()
+        for tag in range(3):
+            office.submit(tag, look)
+        await wait_all_tasks_blocked()
+        assert lane.statistics().workers == 1
+    assert office.tags() == ["first", 0, 1, 2]
+    assert len(tasks) == 1
+
+
+async def test_when_one_call_waits_each_of_the_others_gets_a_worker(autojump_clock: MockClock) -> None:
+    lane = Lane("polls", 3)
+    office = Office(lane)
+    async with open_lane(lane):
+        office.submit("never waits", at_once)
+        await wait_all_tasks_blocked()
+        for tag in range(5):
+            office.submit(tag, wait(1))
+        await trio.sleep(0.5)
+        assert lane.statistics()[:4] == (3, 3, 3, 2)
+        await trio.sleep(2)
+    assert [time for time, _ in office.outcomes] == [0, 1, 1, 1, 2, 2]
+
+
+async def test_what_is_awaited_need_not_be_a_coroutine(lane: Lane, office: Office) -> None:
+    class Answer:
+        def __await__(self) -> Generator[Any, Any, object]:
+            return at_once().__await__()
+
+    call = LaneCall(lane, office, Call("polls", "a", Answer, 1.0))
+    async with open_lane(lane):
+        lane.submit(call)
+        await wait_all_tasks_blocked()
+    assert office.only == Returned("a", "value")
+
+
+async def test_what_trio_throws_into_a_call_that_awaits_something_else_reaches_it(lane: Lane, office: Office) -> None:
+    @coroutine
+    def foreign() -> Generator[str, None, None]:
+        yield "another event loop's"
+
+    async with open_lane(lane):
+        office.submit("a", foreign)
+        await wait_all_tasks_blocked()
+    assert "unrecognized yield message" in str(office.only.error)
 
 
 async def test_a_lane_refuses_what_its_queue_cannot_hold() -> None:
