@@ -96,6 +96,12 @@ class TaskBehaviour(Behaviour[Task]):
     ) -> None:
         self._connector = connector
         self._policy = connector.policy
+        self._timeouts: dict[str, float] = {
+            "create": connector.policy.create_timeout,
+            "find": connector.policy.get_timeout,
+            "get": connector.policy.get_timeout,
+            "delete": connector.policy.delete_timeout,
+        }
         self._tell = tell
         self._state_of = state_of
         self._directory = directory
@@ -235,21 +241,12 @@ class TaskBehaviour(Behaviour[Task]):
             wait = max(wait, self._respite_of_create(now))
         lane = POLL_LANE if operation == "get" else CONTROL_LANE
         run = partial(self._run, operation, task, now + wait if wait else 0.0)
-        return Call(lane, operation, run, wait + self._timeout(operation))
+        return Call(lane, operation, run, wait + self._timeouts[operation])
 
     def _respite_of_create(self, now: float) -> float:
         """Return the seconds for which a create waits, as its caller need not: for longer ones it is refused."""
         left = self._respite.left(now)
         return left if left <= self._policy.create_timeout else 0.0
-
-    def _timeout(self, operation: str) -> float:
-        policy = self._policy
-        return {
-            "create": policy.create_timeout,
-            "find": policy.get_timeout,
-            "get": policy.get_timeout,
-            "delete": policy.delete_timeout,
-        }[operation]
 
     async def _run(self, operation: str, task: Task, not_before: float) -> object:
         if not_before:
@@ -258,10 +255,13 @@ class TaskBehaviour(Behaviour[Task]):
         started = trio.current_time()
         outcome = "error"
         try:
-            result = await self._ask(operation, task)
+            if operation == "get":  # nearly all calls: without a coroutine in between
+                result: object = await self._connector.status(task.meta or b"")
+            else:
+                result = await self._ask(operation, task)
             outcome = "ok"
         except trio.Cancelled:
-            late = trio.current_time() - started >= self._timeout(operation)
+            late = trio.current_time() - started >= self._timeouts[operation]
             outcome = "timeout" if late else "cancelled"
             raise
         finally:
@@ -294,7 +294,5 @@ class TaskBehaviour(Behaviour[Task]):
             )
         if operation == "find":
             return await connector.find(task.id)
-        if operation == "get":
-            return await connector.status(task.meta or b"")
         await connector.delete(task.meta or b"")
         return None

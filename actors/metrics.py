@@ -21,6 +21,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from flytower.actors.call_metrics import CallMetrics
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
@@ -83,13 +85,6 @@ class _Request(NamedTuple):
     latency: Latency
 
 
-class _Call(NamedTuple):
-    """What one finished call of a connector adds to."""
-
-    ended: Counter
-    seconds: Histogram
-
-
 class Metrics:
     """The counters of one node, each node its own, so that two of them can live in one process.
 
@@ -103,7 +98,7 @@ class Metrics:
         # Children by labels: `labels()` for each call costs 2.5 times as much as a bound child. The keys are from
         # closed sets, so this is bounded by their product.
         self._requests: dict[tuple[str, str, Status], _Request] = {}
-        self._calls: dict[tuple[str, str, str], _Call] = {}
+        self._calls = CallMetrics(CALL_SECONDS_BUCKETS)
         self._inputs: dict[str, Latency] = {}
         self._make_flytekits()
         self._make_ours()
@@ -143,14 +138,9 @@ class Metrics:
             outcome: One of `OUTCOMES`.
             seconds: How long the call ran, without the time it waited for a worker.
         """
-        key = (
-            self._type(task_type),
-            operation if operation in CALLS else OTHER,
-            outcome if outcome in OUTCOMES else OTHER,
-        )
-        call = self._calls.get(key) or _remember(self._calls, key, self._bind_call(*key))
-        call.ended.inc()
-        call.seconds.observe(seconds)
+        if not self._calls.knows(task_type, operation):
+            task_type, operation = self._type(task_type), operation if operation in CALLS else OTHER
+        self._calls.finished(task_type, operation, outcome if outcome in OUTCOMES else OTHER, seconds)
 
     def committed(self, rows: int, seconds: float, error: Exception | None) -> None:
         """Count a commit of the ledger.
@@ -237,19 +227,7 @@ class Metrics:
         )
 
     def _make_ours(self) -> None:
-        self._external = Counter(
-            "flytower_external_calls_total",
-            "Calls of connectors that are over, by how they ended",
-            ["task_type", "operation", "outcome"],
-            registry=self.registry,
-        )
-        self._external_seconds = Histogram(
-            "flytower_external_call_seconds",
-            "How long calls of connectors ran; a poll is a get",
-            ["task_type", "operation"],
-            buckets=CALL_SECONDS_BUCKETS,
-            registry=self.registry,
-        )
+        self.registry.register(self._calls)
         self._blockages = Counter(
             "flytower_loop_blocked_total",
             "Times that code blocked the event loop, by the connector's method that did",
@@ -287,12 +265,6 @@ class Metrics:
         else:
             ended = self._failure.labels(task_type, operation, ERROR_CODES[status])
         return _Request(ended, self._latency.labels(task_type, operation))
-
-    def _bind_call(self, task_type: str, operation: str, outcome: str) -> _Call:
-        return _Call(
-            self._external.labels(task_type, operation, outcome),
-            self._external_seconds.labels(task_type, operation),
-        )
 
     def _task_gauges(self, tasks: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
         counts: Tally[tuple[str, str]] = Tally()

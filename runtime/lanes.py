@@ -181,7 +181,10 @@ class Lane:
         if not self.queue:
             return None
         self._running += 1
-        return self.queue.popitem(last=False)[0]
+        call = self.queue.popitem(last=False)[0]
+        if not self.queue:
+            self.queue.clear()  # gives back what a long queue has taken
+        return call
 
     @property
     def wanted(self) -> int:

@@ -105,7 +105,8 @@ class Timers:
             raise ValueError(f"timers need a tick above 0 s and a batch of at least 1, not {tick!r} and {batch!r}")
         self._tick = tick
         self._batch = batch
-        self._buckets: dict[int, dict[Timed, None]] = {}  # by tick; none is empty
+        # By tick; none is empty. The tick is there once more, for its timers to share: a number of their own is 32 bytes
+        self._buckets: dict[int, tuple[int, dict[Timed, None]]] = {}
         self._ticks: list[int] = []  # a heap with every key of _buckets, and with some that are not there any more
         self._due: list[Timed] = []  # the bucket that is being fired, last first
         self._due_tick = NO_TIMER  # its tick; who has another one now was cancelled or set anew meanwhile
@@ -127,13 +128,14 @@ class Timers:
             raise ValueError(f"a timer cannot be set to {due!r}; give it an instant of trio's clock") from None
         if owner.timer != NO_TIMER:
             self.cancel(owner)
-        owner.timer = tick
         self._pending += 1
-        bucket = self._buckets.get(tick)
-        if bucket is not None:
+        known = self._buckets.get(tick)
+        if known is not None:
+            owner.timer, bucket = known
             bucket[owner] = None
             return
-        self._buckets[tick] = {owner: None}
+        owner.timer = tick
+        self._buckets[tick] = tick, {owner: None}
         heappush(self._ticks, tick)
         if self._sleep is not None and self._ticks[0] == tick:
             self._sleep.deadline = tick * self._tick
@@ -145,9 +147,10 @@ class Timers:
             return
         owner.timer = NO_TIMER
         self._pending -= 1
-        bucket = self._buckets.get(tick)
-        if bucket is None:
+        known = self._buckets.get(tick)
+        if known is None:
             return  # it was about to be fired
+        _, bucket = known
         bucket.pop(owner, None)
         if not bucket:
             del self._buckets[tick]
@@ -214,9 +217,9 @@ class Timers:
         """Take the bucket of the first tick that is over, if there is one."""
         while self._ticks and self._ticks[0] * self._tick <= now:
             tick = heappop(self._ticks)
-            bucket = self._buckets.pop(tick, None)
-            if bucket is not None:
-                self._due, self._due_tick = list(reversed(bucket)), tick
+            known = self._buckets.pop(tick, None)
+            if known is not None:
+                self._due, self._due_tick = list(reversed(known[1])), tick
                 return True
         return False
 

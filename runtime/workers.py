@@ -27,6 +27,10 @@ TURN_SHARE = 0.0002
 """Seconds of one turn of the loop that calls which never wait may take in a row: whoever reads meanwhile waits for it.
 A poll takes some 0.00003."""
 
+LONGEST_SHARE = 0.001
+"""What they may take when others have taken at least as long since the last turn: a server that is flooded with creates
+still gets its polls done, and a queue of them does not grow."""
+
 
 class Worker:
     """One task of a lane. Its scope serves call after call, until one ends otherwise than by returning in time.
@@ -34,12 +38,13 @@ class Worker:
     To enter and leave a scope costs as much as all the rest of a call that is over at once.
     """
 
-    __slots__ = ("_call", "_coming", "_context", "_lane", "_task")
+    __slots__ = ("_call", "_coming", "_context", "_lane", "_share", "_task")
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._call: LaneCall | None = None  # begun, and not over yet
         self._coming = True  # counted as such by the lane
+        self._share = TURN_SHARE  # of the next turn, in seconds
         self._task: trio.lowlevel.Task
         self._context: contextvars.Context  # the worker's own; no call runs in it
 
@@ -85,7 +90,7 @@ class Worker:
             await trio.lowlevel.checkpoint_if_cancelled()  # no call begins when the scope is spent, or the lane over
             self._arrive()
             alone = not lane.coming  # others that come take one call each, as there are so many of them
-            now, enough = lane.clock(), perf_counter() + TURN_SHARE
+            now, enough = lane.clock(), perf_counter() + self._share
             while (call := lane.take()) is not None:
                 self._call = call
                 call.scope = scope
@@ -125,8 +130,11 @@ class Worker:
         if lane.coming < lane.wanted:
             self._coming = True
             lane.coming += 1
+            left = perf_counter()
             await trio.lowlevel.checkpoint()
+            self._share = min(max(TURN_SHARE, perf_counter() - left), LONGEST_SHARE)
         else:
+            self._share = TURN_SHARE
             lane.idle.append(self)
             await trio.lowlevel.wait_task_rescheduled(self._leave)
 
