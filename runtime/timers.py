@@ -105,7 +105,7 @@ class Timers:
             raise ValueError(f"timers need a tick above 0 s and a batch of at least 1, not {tick!r} and {batch!r}")
         self._tick = tick
         self._batch = batch
-        # By tick; none is empty. The tick is there once more, for its timers to share: a number of their own is 32 bytes
+        # By tick, none empty. The tick is there once more, for its timers to share: a number of its own is 32 bytes
         self._buckets: dict[int, tuple[int, dict[Timed, None]]] = {}
         self._ticks: list[int] = []  # a heap with every key of _buckets, and with some that are not there any more
         self._due: list[Timed] = []  # the bucket that is being fired, last first
