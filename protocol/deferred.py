@@ -1,8 +1,8 @@
 """Messages that become dataclasses when they are first used.
 
-A dataclass is made by writing its methods as text and compiling that. For the hundred messages of Flyte this takes as
-long as importing trio, and a server that starts needs a dozen of them. So a class is left as it is written until
-somebody makes an instance of it, or asks for its fields.
+A dataclass is made by writing its methods as text and compiling that. For the hundred messages of Flyte this took 19 ms
+of a server's start, which needs a handful of them. So a class is left as it is written until somebody makes an instance
+of it, or asks for its fields.
 """
 
 from __future__ import annotations
