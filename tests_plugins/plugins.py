@@ -75,6 +75,7 @@ PLUGINS = (
         "flytekitplugins-airflow",
         Drive("Airflow's own BashOperator, FileSensor and FileTrigger", small.files, drives.airflow),
         pickled=("airflow",),
+        own_loop=("airflow",),
     ),
     Plugin(
         "flytekitplugins-awsemrserverless",

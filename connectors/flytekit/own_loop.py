@@ -1,6 +1,6 @@
 """An asyncio event loop in a thread of its own, for connectors whose coroutines block.
 
-Snowflake's driver, for one, does: on the common loop it would stop everybody. Here it stops itself.
+Airflow's operators and Snowflake's driver do: on the common loop they would stop everybody. Here they stop themselves.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from flytower.connectors.flytekit.airflow_thread import let_airflow_run_here
 from flytower.protocol.loop import contained_task
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class OwnLoop:
     @staticmethod
     def _serve(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
+        let_airflow_run_here()
         try:
             loop.run_forever()
         finally:
