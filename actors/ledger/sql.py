@@ -226,7 +226,8 @@ class SqlStore:
             yield
         except (ImportError, NoSuchModuleError) as error:  # SQLAlchemy 1.4 has no psycopg
             raise LedgerError(
-                f"The ledger {self.label} needs a driver: pip install 'flytower[postgres]' ({error})"
+                f"The ledger {self.label} needs a package that is missing, or does not fit the others: {error}. "
+                f"PostgreSQL's driver comes with pip install 'flytower[postgres]'"
             ) from error
         except SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
