@@ -30,6 +30,10 @@ log = structlog.get_logger(__name__)
 COMMIT_ROWS = 1000
 """Rows in one commit at the most: some ten milliseconds of SQLite, so that the first of them does not wait long."""
 
+GATHER_TURNS = 2
+"""Turns of the loop that a commit waits for what the last one brings about: a create is called in the next, and its
+result is written in the turn in which it returns. A create then shares two commits, and not three or four."""
+
 FLUSH_SECONDS = 10.0
 """Seconds that a stopping ledger may take for what is queued; a healthy store needs one commit."""
 
@@ -211,6 +215,8 @@ class Ledger:
             await self._arrived.wait()
             self._arrived = trio.Event()
             while self._queue or self._again:
+                for _ in range(GATHER_TURNS):
+                    await trio.lowlevel.checkpoint()
                 await self._commit()
                 if self.trouble is None:
                     pause = RETRY_MINIMUM

@@ -10,6 +10,7 @@ from sqlalchemy import and_, bindparam, delete, insert, select, update
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from flytower.actors.ledger.database import SQLITE_BEGIN, is_sqlite, make_engine, parse, without_secrets
+from flytower.actors.ledger.prepared import Prepared
 from flytower.actors.ledger.revision import is_current
 from flytower.actors.ledger.schema import (
     ROW_FIELDS,
@@ -67,10 +68,11 @@ class SqlStore:
                 self._prepare(read=read)
         row, change = _insert(self._url, tasks), _insert(self._url, changes)
         newer = {name: row.excluded[name] for name in (*ROW_FIELDS, "digest") if name != "id"}
-        self._upsert = row.on_conflict_do_update(
-            index_elements=["id"], set_=newer, where=tasks.c.seq < row.excluded.seq
-        )
-        self._remember = change.on_conflict_do_nothing()
+        upsert = row.on_conflict_do_update(index_elements=["id"], set_=newer, where=tasks.c.seq < row.excluded.seq)
+        dialect = self._engine.dialect
+        self._upsert = Prepared(upsert, dialect)
+        self._remember = Prepared(change.on_conflict_do_nothing(), dialect)
+        self._look_at_epoch = Prepared(_EPOCH, dialect)
 
     def __repr__(self) -> str:
         return f"<SqlStore {self.label}>"
@@ -85,8 +87,8 @@ class SqlStore:
         happened = [change_of(row) for row in rows]
         long = [row for row in values if row["seq"] > FIRST_CHANGES + LAST_CHANGES]
         with self._write() as connection:
-            connection.execute(self._upsert, values)
-            connection.execute(self._remember, happened)
+            self._upsert.execute_many(connection, values)
+            self._remember.execute_many(connection, happened)
             if long:
                 connection.execute(_SHORTEN, [{"of": row["id"], "until": row["seq"] - LAST_CHANGES} for row in long])
 
@@ -212,7 +214,7 @@ class SqlStore:
                 yield connection
 
     def _fence(self, connection: Connection) -> None:
-        epoch, holder = connection.execute(_EPOCH).one()
+        epoch, holder = self._look_at_epoch.one(connection)
         if epoch != self._epoch:
             raise LedgerLost(
                 f"The ledger {self.label} belongs to another server now ({holder}): this one must not write to it any "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import trio
 
+from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.service import (
     COMMIT_ROWS,
     RETRY_MAXIMUM,
@@ -81,6 +82,26 @@ async def test_what_comes_in_during_a_commit_shares_the_next_one(ledger: Ledger,
         disk.gate.set()
         await books.until(201)
     assert [len(which) for _, which in disk.writes] == [1, 200]
+
+
+async def test_what_a_commit_brings_about_in_the_next_turn_shares_the_next_one(
+    ledger: Ledger, disk: Disk, books: Books
+) -> None:
+    durable = trio.Event()
+
+    async def follow() -> None:
+        await durable.wait()
+        books.record("a", 2)
+
+    disk.gate.clear()
+    async with running(ledger), trio.open_nursery() as nursery:
+        ledger.record(Row("a", 1, "spark", 0, "live"), lambda _: durable.set())
+        nursery.start_soon(follow)
+        await trio.testing.wait_all_tasks_blocked()
+        books.record("b", 1)
+        disk.gate.set()
+        await books.until(2)
+    assert [which for _, which in disk.writes] == [["a1"], ["b1", "a2"]]
 
 
 async def test_a_commit_is_bounded_so_that_nobody_waits_long(ledger: Ledger, disk: Disk, books: Books) -> None:
