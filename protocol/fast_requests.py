@@ -138,7 +138,7 @@ class FastRequests:
         own_window = stream._inbound_window_manager  # noqa: SLF001 - likewise
         if (
             machine.state is not StreamState.OPEN
-            or stream._expected_content_length is not None  # noqa: SLF001 - likewise
+            or stream._expected_content_length not in (None, stream._actual_content_length + size)  # noqa: SLF001 - likewise
             or size > window.current_window_size
             or size > own_window.current_window_size
         ):

@@ -365,6 +365,15 @@ def test_data_that_is_not_ordinary_is_left_to_h2(stream_id: int, flags: int, siz
     assert fast.end_untrusted(3, 1, 1000)
 
 
+def test_data_of_a_length_that_was_announced_goes_past_h2_and_of_another_does_not() -> None:
+    _, receiver = opened()
+    fast = fast_of(receiver)
+    assert fast.begin_untrusted(3, 4, BLOCK + _literal("content-length", "10")) is not None
+    for size in (9, 11):
+        assert not fast.end_untrusted(3, 1, size)
+    assert fast.end_untrusted(3, 1, 10)
+
+
 def test_data_beyond_the_window_of_the_connection_is_left_to_h2() -> None:
     _, receiver = opened()
     fast = fast_of(receiver)
