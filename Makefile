@@ -29,7 +29,7 @@ test: $(STAMP)  ## Run all tests.
 	$(PYTEST)
 
 plugins: $(STAMP)  ## Install each connector plugin of flytekit, serve and drive it: is docs/flytekit.md's table true?
-	$(PYTEST) tests_plugins
+	$(PYTEST) tests_plugins -o faulthandler_timeout=0  # an install may take longer than any other test
 
 coverage: $(STAMP)  ## Measure branch coverage of the kernel and of the life cycle, which has to be 100 %.
 	$(BIN)/python -m coverage erase
