@@ -208,6 +208,7 @@ class TestMetadata:
             ("webhook", 0, True),
             ("scripted", 0, False),
             ("token", 0, False),
+            ("counted", 0, False),
             ("twin", 0, False),
             ("twin", 2, False),
             ("instant", 0, True),
