@@ -25,7 +25,10 @@ OLD_ARGUMENTS = "TypeError: ChatGPTAgent.do() got an unexpected keyword argument
 
 NO_LOGGER = "NameError: name 'logger' is not defined"
 
-SCRIPTS = ("#!/bin/bash\necho done\n", "#!/bin/bash\nexec tail -f /dev/null\n")
+COMMANDS = (("echo", "done"), ("timeout", "300", "tail", "-f", "/dev/null"))
+"""The second outlives its test, and is not left behind for good by one that fails."""
+
+SCRIPTS = tuple(f"#!/bin/bash\n{' '.join(command)}\n" for command in COMMANDS)
 
 QUERIES = ("SELECT 1", "SELECT 1 -- endless")
 """Of two jobs the second never ends by itself."""
@@ -68,16 +71,16 @@ def slurm(site: Site) -> Driven:
 
 def _function_without_logger(site: Site, function: Callable[..., Wanted]) -> str:
     """Start jobs, and delete one: how they are, this connector cannot tell."""
-    site.fail_to_poll(function("echo", "done"), NO_LOGGER)
-    site.die(function("tail", "-f", "/dev/null"))
+    short, endless = (function(*command) for command in COMMANDS)
+    site.fail_to_poll(short, NO_LOGGER)
+    site.die(endless)
     return f"create, delete (its get fails: {NO_LOGGER})"
 
 
 def mmcloud(site: Site) -> Driven:
     """Run two commands."""
     custom = {"resources": [1, 1, 2, 2], "submit_extra": ""}
-    commands = (["echo", "done"], ["tail", "-f", "/dev/null"])
-    return {"mmcloud_task": site.live_and_die(*(Wanted("mmcloud_task", custom, args=args) for args in commands))}
+    return {"mmcloud_task": site.live_and_die(*(Wanted("mmcloud_task", custom, args=args) for args in COMMANDS))}
 
 
 def snowflake(site: Site) -> Driven:
