@@ -25,7 +25,7 @@ OLD_ARGUMENTS = "TypeError: ChatGPTAgent.do() got an unexpected keyword argument
 
 NO_LOGGER = "NameError: name 'logger' is not defined"
 
-COMMANDS = (("echo", "done"), ("timeout", "300", "tail", "-f", "/dev/null"))
+COMMANDS = (("echo", "done"), ("timeout", "--foreground", "300", "tail", "-f", "/dev/null"))
 """The second outlives its test, and is not left behind for good by one that fails."""
 
 SCRIPTS = tuple(f"#!/bin/bash\n{' '.join(command)}\n" for command in COMMANDS)
