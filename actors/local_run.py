@@ -10,12 +10,13 @@ import asyncio
 import signal
 import sys
 import threading
-from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import contextmanager, suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
+from outcome import Error, Value
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -51,7 +52,10 @@ class LocalRun(Generic[T]):
         self._label = label
         self._given_up = given_up
         self.job = b""  # its resource_meta, once there is one; written on the node's thread
-        self._outcome: Future[T] = Future()
+        # How it ended; the first one counts. No Future: what interrupts the main thread
+        # could leave its lock behind, taken, and the node would wait for it.
+        self._outcomes: list[Value[T] | Error] = []
+        self._ended: SimpleQueue[None] = SimpleQueue()
         self._scope = trio.CancelScope()
         self._token: trio.lowlevel.TrioToken | None = None
         self._unwanted = False  # set before the token is looked at, as the token is before this is
@@ -65,12 +69,12 @@ class LocalRun(Generic[T]):
             self._scope.cancel()
         try:
             with self._scope:
-                self._settle(self._outcome.set_result, await work(self))
+                self._end(Value(await work(self)))
         except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
-            self._settle(self._outcome.set_exception, error)
+            self._end(Error(error))
         finally:
             del _running[self]
-            self._settle(self._outcome.set_exception, Interrupted("it was interrupted"))  # unless it has ended
+            self._end(Error(Interrupted("it was interrupted")))  # unless it has ended
 
     def wait(self) -> T:
         """Wait for the result; when that is interrupted, have the job deleted, and wait for that too.
@@ -81,11 +85,11 @@ class LocalRun(Generic[T]):
             Interrupted: The same in another thread than the main one.
         """
         try:
-            return self._outcome.result()
+            self._ended.get()
         except (KeyboardInterrupt, SystemExit):
-            if not self._outcome.done():
-                self._interrupted()
+            self._interrupted()
             raise
+        return self._outcomes[0].unwrap()
 
     def interrupt(self) -> None:
         """Have the job deleted; the second time, give it up. From any thread, or a signal's handler."""
@@ -105,7 +109,7 @@ class LocalRun(Generic[T]):
         """Wait no longer for the job to be deleted."""
         self._given_up()
         self.say_left_behind()
-        self._settle(self._outcome.set_exception, Interrupted("it was given up"))
+        self._end(Error(Interrupted("it was given up")))
 
     def say_left_behind(self) -> None:
         """Tell whoever sits there, loudly and once, that the job was not deleted."""
@@ -118,15 +122,15 @@ class LocalRun(Generic[T]):
     def _interrupted(self) -> None:
         self.cancel()
         try:
-            wait([self._outcome], DELETE_SECONDS + END_SECONDS)
+            with suppress(Empty):
+                self._ended.get(timeout=DELETE_SECONDS + END_SECONDS)
         except (KeyboardInterrupt, SystemExit):
             give_up_all()
             raise
 
-    @staticmethod
-    def _settle(how: Callable[[Any], None], outcome: Any) -> None:
-        with suppress(InvalidStateError):  # it is what it was made first
-            how(outcome)
+    def _end(self, how: Value[T] | Error) -> None:
+        self._outcomes.append(how)
+        self._ended.put(None)
 
 
 def interrupt_all(*_: object) -> None:

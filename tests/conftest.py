@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from typing import TYPE_CHECKING
 
 import blockbuster.blockbuster as detector
@@ -34,6 +35,11 @@ MAY_BLOCK = (
     ("linecache.py", {"updatecache", "checkcache"}),  # a traceback reads its source, once, for a crash in the log
 )
 """Where calls that look blocking are not: a file's end, and its functions."""
+
+
+def pytest_collection_finish() -> None:
+    """Give Ctrl-C back to whom it belongs: flytekit, which some tests import, has made it the exit of the process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _TrioLoops:
