@@ -1,14 +1,11 @@
-"""What an operator can set, where it comes from, and what it may be.
+"""What an operator can set, and what it may be.
 
-A setting is looked for in this order: a flag, the environment (`FLYTOWER_PORT`), a TOML file (`port = 8000`), its
-default. The limits of `flytower.protocol.limits` are settings too: `[limits]` in the file, `FLYTOWER_LIMITS_...` in the
-environment. Everything is read and checked before anything starts, and every problem is told at once. A key that
-nobody knows is refused, since it is a setting that its writer believes to be in force.
+The limits of `flytower.protocol.limits` are settings too. Everything is checked before anything starts, and every
+problem is told at once. Where settings come from is in `setting_sources`.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping  # noqa: TC003 - the annotations are read at run time
 from dataclasses import dataclass, field, fields
@@ -27,21 +24,11 @@ if TYPE_CHECKING:
 PREFIX: Final = "FLYTOWER_"
 """How the environment's variables begin."""
 
-CONFIG_VARIABLE: Final = "FLYTOWER_CONFIG"
-"""The variable that names the TOML file when no flag does."""
-
 LIMITS: Final = "limits"
 """The table of the file, and the part of the variables' names, that the limits have."""
 
-ELSEWHERE: Final = frozenset({CONFIG_VARIABLE, "FLYTOWER_ENDPOINT", "FLYTOWER_SHELL_ROOT"})
-"""Variables with our prefix that are read elsewhere: the file, the client commands' server, the shell connector."""
-
 DEFAULT: Final = "default"
 """The origin of a setting that nobody has set."""
-
-# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-_LINK: Final = re.compile(r"FLYTOWER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
-_LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://")
 
 _HOME: Final = "sqlite:///~/"
 _PASSWORD: Final = re.compile(r"://([^:/@]*):.*@")
@@ -262,129 +249,6 @@ def catalogue() -> tuple[Key, ...]:
     return (*own, *(Key(f"{LIMITS}.{each.name}", limit_hints[each.name], each.default) for each in fields(Limits)))
 
 
-class _Given(NamedTuple):
-    """A value that somebody has set, and where."""
-
-    value: Any
-    origin: str
-
-
-def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> Settings:
-    """Put the settings together.
-
-    Args:
-        flags: What the command line says, by name: text, or a value of the setting's type; None for what it leaves out.
-        environ: The environment.
-        config: The TOML file; otherwise the one that `FLYTOWER_CONFIG` names, if it does.
-
-    Raises:
-        SettingsError: Something cannot be used; it says everything that is wrong.
-    """
-    problems: list[str] = []
-    given: dict[str, _Given] = {}
-    named = environ.get(CONFIG_VARIABLE)
-    path = config or (Path(named) if named else None)
-    if path is not None:
-        given.update(_from_file(path, problems))
-    given.update(_from_environment(environ, problems))
-    given.update(_from_flags(flags, problems))
-    own = {name: each.value for name, each in given.items() if "." not in name}
-    own[LIMITS] = _limits({name: each for name, each in given.items() if "." in name}, problems)
-    try:
-        settings = Settings(**own, origins={name: each.origin for name, each in given.items()})
-    except SettingsError as error:
-        problems.extend(error.problems)
-    if problems:
-        raise SettingsError(problems)
-    return settings
-
-
-def _limits(given: Mapping[str, _Given], problems: list[str]) -> Limits:
-    """Try each alone, so that every wrong one is named; together they may still contradict each other."""
-    right: dict[str, Any] = {}
-    for name, (value, origin) in given.items():
-        own = name.partition(".")[2]
-        try:
-            Limits(**{own: value})
-            right[own] = value
-        except ValueError as error:
-            problems.append(f"{error} ({origin})")
-    try:
-        return Limits(**right)
-    except ValueError as error:
-        problems.append(str(error))
-        return Limits()
-
-
-def _from_flags(flags: Mapping[str, Any], problems: list[str]) -> Iterator[tuple[str, _Given]]:
-    kinds = {key.name: key.kind for key in catalogue()}
-    for name, value in flags.items():
-        if value is None:
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        try:
-            typed = from_text(kinds[name], value) if isinstance(value, str) else value
-            yield name, _Given(typed, f"the flag {flag}")
-        except ValueError as error:
-            problems.append(f"{flag} {error}.")
-
-
-def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[str, _Given]]:
-    keys = {key.variable: key for key in catalogue()}
-    for variable, text in environ.items():
-        if not variable.startswith(PREFIX) or variable in ELSEWHERE or is_service_link(variable, text):
-            continue
-        key = keys.get(variable)
-        if key is None:
-            problems.append(_unknown("environment variable", variable, [*keys, *ELSEWHERE], PREFIX))
-            continue
-        try:
-            yield key.name, _Given(from_text(key.kind, text), variable)
-        except ValueError as error:
-            problems.append(f"{variable} {error}.")
-
-
-def is_service_link(variable: str, text: str) -> bool:
-    """Whether Kubernetes has set this variable.
-
-    It gives every pod variables for each service of its namespace, named after the service. A service that is called
-    flytower must not keep its own pods from starting.
-    """
-    return bool(_LINK.fullmatch(variable) or (variable.endswith("_PORT") and _LINK_VALUE.match(text)))
-
-
-def _from_file(path: Path, problems: list[str]) -> Iterator[tuple[str, _Given]]:
-    import tomllib  # noqa: PLC0415 - only a file needs it
-
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        problems.append(f"The configuration {path} cannot be read: {error}.")
-        return
-    limits = data.pop(LIMITS, {})
-    if not isinstance(limits, dict):
-        problems.append(f"{path}: limits must be a table, [limits].")
-        limits = {}
-    keys = {key.name: key for key in catalogue()}
-    for name, value in [*data.items(), *((f"{LIMITS}.{name}", value) for name, value in limits.items())]:
-        key = keys.get(name)
-        if key is None:
-            problems.append(f"{path}: " + _unknown("key", name, keys))
-            continue
-        try:
-            yield name, _Given(from_toml(key.kind, value), f"{name} in {path}")
-        except ValueError as error:
-            problems.append(f"{path}: {name} {error}.")
-
-
-def _unknown(what: str, name: str, known: Iterable[str], prefix: str = "") -> str:
-    import difflib  # noqa: PLC0415 - only a mistake needs it
-
-    nearest = difflib.get_close_matches(name.removeprefix(prefix), [each.removeprefix(prefix) for each in known], n=1)
-    advice = f"did you mean {prefix}{nearest[0]}?" if nearest else "see `flytower settings`."
-    return f"There is no {what} {name}; {advice}"
-
-
 def ledger_url(settings: Settings) -> str:
     """Return the URL of the ledger, with the home of whoever runs this put in for `~`."""
     return settings.ledger.replace(_HOME, f"sqlite:///{Path.home()}/", 1)
@@ -395,63 +259,3 @@ def shown(value: Any) -> Any:
     if not isinstance(value, str) or "://" not in value:
         return value
     return _PASSWORD_IN_QUERY.sub(r"\1=***", _PASSWORD.sub(r"://\1:***@", value))
-
-
-# ---- values ---------------------------------------------------------------------------------------------------
-
-_TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
-OFF: Final = "off"
-"""How to say None, where there is something to switch off."""
-
-
-def from_text(kind: Any, text: str) -> Any:
-    """Read a value of a flag or a variable.
-
-    Raises:
-        ValueError: It is none of that type; the message goes on after the setting's name.
-    """
-    text = text.strip()
-    if kind is bool:
-        if text.lower() not in _TRUE | _FALSE:
-            raise ValueError(f"must be true or false, not {text!r}")
-        return text.lower() in _TRUE
-    if kind == tuple[str, ...]:
-        return tuple(text.replace(",", " ").split())
-    if kind == int | None and text.lower() == OFF:
-        return None
-    return text if kind is str else _number(kind, text)
-
-
-def _number(kind: Any, text: str) -> int | float:
-    try:
-        number = float(text) if kind is float else int(text)
-    except ValueError:
-        raise ValueError(f"must be {_described(kind)}, not {text!r}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"must be {_described(kind)}, not {text!r}")
-    return number
-
-
-def from_toml(kind: Any, value: object) -> Any:
-    """Take a value of the file.
-
-    Raises:
-        ValueError: As `from_text`.
-    """
-    if kind == int | None and value == OFF:
-        return None
-    if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return tuple(value)
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    if type(value) is (int if kind == int | None else kind):
-        return value
-    raise ValueError(f"must be {_described(kind)}, not {value!r}")
-
-
-def _described(kind: Any) -> str:
-    if kind == tuple[str, ...]:
-        return "a list of strings"
-    if kind == int | None:
-        return 'a whole number or "off"'
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[kind]

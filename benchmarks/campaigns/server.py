@@ -11,7 +11,7 @@ import campaigns.connectors  # noqa: F401 - registers them
 from campaigns.points import MortalStore
 from flytower.cli import serve
 from flytower.cli.log_setup import configure_logs
-from flytower.settings import load
+from flytower.setting_sources import load
 
 if __name__ == "__main__":
     vars(serve)["open_store"] = MortalStore  # the one seam

@@ -18,7 +18,8 @@ from flytower.actors.task import Stage
 from flytower.cli.output import meta_to_text, print_json, print_table, resource_data
 from flytower.protocol.generated.flyteidl.admin import Resource
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
-from flytower.settings import SettingsError, ledger_url, load
+from flytower.setting_sources import load
+from flytower.settings import SettingsError, ledger_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

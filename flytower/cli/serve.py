@@ -27,7 +27,8 @@ from flytower.connectors.loading import load_entry_points, load_modules
 from flytower.connectors.registry import ConnectorRegistry
 from flytower.protocol.status import leaves
 from flytower.runtime.errors import SystemFailed
-from flytower.settings import FORMATS, LEVELS, Settings, SettingsError, ledger_url, load, shown
+from flytower.setting_sources import load
+from flytower.settings import FORMATS, LEVELS, Settings, SettingsError, ledger_url, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

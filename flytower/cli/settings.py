@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from flytower.cli.output import print_json, print_table
-from flytower.settings import SettingsError, catalogue, load, shown
+from flytower.setting_sources import load
+from flytower.settings import SettingsError, catalogue, shown
 
 
 @click.command()

@@ -12,18 +12,9 @@ from hypothesis import strategies as st
 from flytower.actors.node import NodeConfig
 from flytower.connectors.registry import Registry
 from flytower.protocol.limits import Limits
-from flytower.settings import (
-    DEFAULT,
-    ELSEWHERE,
-    Key,
-    Settings,
-    SettingsError,
-    catalogue,
-    from_text,
-    from_toml,
-    is_service_link,
-    load,
-)
+from flytower.setting_sources import ELSEWHERE, is_service_link, load
+from flytower.setting_values import from_text, from_toml
+from flytower.settings import DEFAULT, Key, Settings, SettingsError, catalogue
 
 if TYPE_CHECKING:
     from pathlib import Path
