@@ -34,6 +34,7 @@ from flytower.protocol.generated.flyteidl.core import (
     TaskExecutionPhase,
     TaskTemplate,
 )
+from flytower.protocol.received import is_shared, worked_out
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -157,7 +158,7 @@ class Bound:
         if type(answer) is Resource:
             return answer.encode()
         message = self._resource("get", answer)
-        return message.phase, encoded(message)
+        return message.phase, worked_out(message, encoded) if is_shared(message) else encoded(message)
 
     async def delete(self, meta: bytes) -> None:
         """End the job. JobNotFound comes out as it is; the caller takes it for success."""

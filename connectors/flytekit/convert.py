@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from flyteidl.admin import agent_pb2
@@ -15,13 +16,20 @@ from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
 
 from flytower.connectors.flytekit.copies import copier
 from flytower.protocol.generated.flyteidl import admin
-from flytower.protocol.received import is_shared, received, worked_out
+from flytower.protocol.received import is_shared, received, share, worked_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flytower.connectors.flytekit.copies import Maker
     from flytower.protocol.generated.flyteidl import core
+
+
+RESOURCES = 512
+"""Resources that are remembered by their encoding: polls say the same again and again, and jobs the same as others."""
+
+SMALL_RESOURCE = 1024
+"""Bytes of the largest that is remembered, so that all of them are some megabytes. One with outputs is given once."""
 
 
 def template_of(template: core.TaskTemplate) -> TaskTemplate:
@@ -62,7 +70,7 @@ def resource_at_once(answer: Any) -> admin.Resource:
     try:
         coroutine.send(None)  # it is a coroutine for the type engine's sake only, which has nothing to do here
     except StopIteration as done:
-        return admin.Resource.parse(done.value.SerializeToString())
+        return _resource_of(done.value.SerializeToString())
     coroutine.close()
     raise RuntimeError("flytekit's Resource.to_flyte_idl has changed: it waits although there is nothing to convert")
 
@@ -80,9 +88,18 @@ def resource_in_thread(answer: Any, types: Mapping[str, Any] | None = None) -> a
         return resource_at_once(answer)
     loop = asyncio.SelectorEventLoop()  # by its name, whatever the policy says
     try:
-        return admin.Resource.parse(loop.run_until_complete(answer.to_flyte_idl()).SerializeToString())
+        return _resource_of(loop.run_until_complete(answer.to_flyte_idl()).SerializeToString())
     finally:
         loop.close()
+
+
+def _resource_of(encoding: bytes) -> admin.Resource:
+    return _small_resource_of(encoding) if len(encoding) <= SMALL_RESOURCE else admin.Resource.parse(encoding)
+
+
+@lru_cache(RESOURCES)
+def _small_resource_of(encoding: bytes) -> admin.Resource:
+    return share(admin.Resource.parse(encoding))
 
 
 def logs_of(answer: Any) -> list[admin.GetTaskLogsResponse]:

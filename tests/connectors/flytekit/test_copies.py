@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from flyteidl.admin import agent_pb2
 from flyteidl.core import identifier_pb2, tasks_pb2
+from flyteidl.core.execution_pb2 import TaskExecution
+from flytekit.extend.backend.base_connector import Resource
 from flytekit.models.core.identifier import Identifier
 from flytekit.models.literals import LiteralMap
 from flytekit.models.task import TaskExecutionMetadata, TaskTemplate
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from flytower.connectors.flytekit import convert
 from flytower.connectors.flytekit.copies import CONSTANT, copier
 from flytower.protocol.decode import decode_untrusted
-from flytower.protocol.generated.flyteidl import core
+from flytower.protocol.generated.flyteidl import admin, core
 from flytower.protocol.received import share
 
 if TYPE_CHECKING:
@@ -133,3 +135,15 @@ def test_what_flyte_has_not_said_of_an_execution_is_a_model_of_its_own_too() -> 
     assert vars(convert.metadata_of(None)).keys() == vars(fresh).keys()
     assert "spoilt" not in convert.metadata_of(None).labels
     assert type(convert.inputs_of(None)) is LiteralMap
+
+
+# ---- what a poll says, again and again
+
+
+def test_a_resource_that_says_the_same_as_another_is_the_same_message_and_a_large_one_is_its_own() -> None:
+    running, failed = Resource(phase=TaskExecution.RUNNING), Resource(phase=TaskExecution.FAILED, message="no")
+    assert convert.resource_at_once(running) is convert.resource_at_once(Resource(phase=TaskExecution.RUNNING))
+    assert convert.resource_at_once(failed) == admin.Resource(phase=core.TaskExecutionPhase.FAILED, message="no")
+    large = Resource(phase=TaskExecution.RUNNING, message="x" * (convert.SMALL_RESOURCE + 1))
+    assert convert.resource_at_once(large) is not convert.resource_at_once(large)
+    assert convert._small_resource_of.cache_info().maxsize == convert.RESOURCES
