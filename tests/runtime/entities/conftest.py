@@ -13,6 +13,7 @@ import trio
 from flytower.runtime.entity import Behaviour
 from flytower.runtime.host import EntityHost
 from flytower.runtime.lanes import Lane
+from tests.runtime.entities.office import Office
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable
@@ -140,3 +141,13 @@ def new_bench() -> type[Bench]:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+@pytest.fixture
+def lane() -> Lane:
+    return Lane("polls", 1)
+
+
+@pytest.fixture
+def office(lane: Lane) -> Office:
+    return Office(lane)
