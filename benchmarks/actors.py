@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import random
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
+from _host import BenchContext, running
 from _table import print_heading, print_table
 
 from flytower.runtime.entity import Behaviour, Call, Reply, Wake, Woke
@@ -30,7 +29,7 @@ from flytower.runtime.system import open_system
 from flytower.runtime.timers import BATCH, Timers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from flytower.runtime.promise import Promise
 
@@ -40,36 +39,6 @@ STORM = 20_000
 WORKERS = 64
 MESSAGES = 100_000
 SECONDS = 1.0  # that each rate is measured for
-
-
-class BenchContext:
-    """What a host is given to run with."""
-
-    def __init__(self) -> None:
-        self.path, self.name = "/bench", "bench"
-        self.rng = random.Random(0)
-        self.new_id: Callable[[], str] = map(str, itertools.count()).__next__
-        self.grace = 5.0
-        self.stop_requested = trio.Event()
-        self.is_ready = trio.Event()
-
-    def ready(self) -> None:
-        """Note that the child is up."""
-        self.is_ready.set()
-
-    def shielded(self, seconds: float) -> trio.CancelScope:
-        """Return a scope that no cancellation reaches for `seconds`."""
-        return trio.CancelScope(shield=True, deadline=trio.current_time() + seconds)
-
-
-@asynccontextmanager
-async def running(host: EntityHost[Any]) -> AsyncIterator[None]:
-    context = BenchContext()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(host.run, context)
-        await context.is_ready.wait()
-        yield
-        nursery.cancel_scope.cancel()
 
 
 # ---- what an entity costs -------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from flytower.runtime.lanes import Lane, LaneCall, Outcome
 
-TURN_SHARE = 0.0002
+TURN_SHARE = 0.0001
 """Seconds of one turn of the loop that calls which never wait may take in a row: whoever reads meanwhile waits for it.
 A poll takes some 0.00003."""
 
