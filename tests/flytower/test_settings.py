@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytower.actors.node import NodeConfig
+from flytower.actors.node import DEFAULT_METRICS_PORT, DEFAULT_PORT, NodeConfig
 from flytower.connectors.registry import Registry
 from flytower.protocol.limits import Limits
 from flytower.setting_sources import ELSEWHERE, is_service_link, load
@@ -195,10 +195,13 @@ def written(value: Any) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
+PORT = st.integers(0, 65535).filter(lambda port: port not in (DEFAULT_PORT, DEFAULT_METRICS_PORT))
+"""Any, but that the two may not be the same, and one of them has its default."""
+
 MODULE = st.from_regex(r"[a-z_]\w{0,5}(\.[a-z_]\w{0,5}){0,2}", fullmatch=True).filter(str.isascii)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "port": st.integers(0, 65535),
-    "metrics_port": st.none() | st.integers(0, 65535),
+    "port": PORT,
+    "metrics_port": st.none() | PORT,
     "grace": st.floats(2, 3600),
     "entry_points": st.booleans(),
     "modules": st.lists(MODULE, max_size=4).map(tuple),
