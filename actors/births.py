@@ -105,6 +105,7 @@ def restart(task: Task, now: float) -> Step:
         answered_at=0.0,
         failures=0,
         failing_since=0.0,
+        trouble="",
         attempts=0,
         calling=False,
         retry_at=0.0,

@@ -68,7 +68,7 @@ def polled(task: Task, event: Polled, now: float) -> Step:
         task, written = record(task)
         effects = [*effects, *written]
     interval = task.policy.poll_minimum if changed else polling.longer(task)
-    task = task._replace(calling=False, failures=0, answered_at=now, interval=interval)
+    task = task._replace(calling=False, failures=0, trouble="", answered_at=now, interval=interval)
     return task, [*effects, polling.next_poll(interval, now, event.demand)]
 
 
@@ -78,7 +78,7 @@ def poll_failed(task: Task, event: PollFailed, now: float) -> Step:
     first_failure = now if task.failures == 0 else task.failing_since
     if failure.kind in NOT_MADE:
         return _not_polled(task._replace(failing_since=first_failure), failure, now)
-    task = task._replace(calling=False, failures=task.failures + 1, failing_since=first_failure)
+    task = task._replace(calling=False, failures=task.failures + 1, failing_since=first_failure, trouble=failure.text)
     if failure.kind is FailureKind.GONE and not _may_be_invisible_yet(task, now):
         text = f"The external system no longer knows the job: {failure.text}"
         return finish(task, Phase.RETRYABLE_FAILED, own_resource(Phase.RETRYABLE_FAILED, text))
@@ -87,7 +87,7 @@ def poll_failed(task: Task, event: PollFailed, now: float) -> Step:
     if failure.kind is not FailureKind.LATER and polling.gave_up(task, now):
         return _lost_sight(task, failure, now)
     task = task._replace(interval=polling.longer(task))
-    task, effects = publish(task, *_stale(task, failure, now))
+    task, effects = publish(task, *_stale(task, failure.text, now))
     return task, [*effects, wake_in(max(polling.rest_of_interval(task, now), failure.after))]
 
 
@@ -127,7 +127,8 @@ def _not_polled(task: Task, failure: Failure, now: float) -> Step:
     )
     if failure.kind is FailureKind.REFUSED and polling.is_too_old(task, now):
         return _lost_sight(task, failure, now)
-    task, effects = publish(task, *_stale(task, failure, now))
+    text = f"{task.trouble}; {failure.text}" if task.trouble else failure.text  # a refusal says nothing of the job
+    task, effects = publish(task, *_stale(task, text, now))
     return task, [*effects, wake_in(pause)]
 
 
@@ -142,12 +143,12 @@ def _may_be_invisible_yet(task: Task, now: float) -> bool:
     return now - task.live_at < task.policy.not_found_grace
 
 
-def _stale(task: Task, failure: Failure, now: float) -> tuple[Phase, bytes]:
+def _stale(task: Task, text: str, now: float) -> tuple[Phase, bytes]:
     """Return the answer to give while the external system does not."""
     if task.resource:
-        return task.phase, with_note(task.resource, f"last answer {now - task.answered_at:.0f} s ago: {failure.text}")
+        return task.phase, with_note(task.resource, f"last answer {now - task.answered_at:.0f} s ago: {text}")
     phase = Phase.RUNNING if task.request is None and not task.key else Phase.INITIALIZING
-    return phase, own_resource(phase, f"No status from the external system yet: {failure.text}")
+    return phase, own_resource(phase, f"No status from the external system yet: {text}")
 
 
 def _give_up(task: Task, phase: Phase, text: str) -> Step:

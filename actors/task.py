@@ -64,6 +64,7 @@ class Task(NamedTuple):
         live_at: When it became LIVE.
         failures: Polls (when DELETING: deletes; when CREATING: looks for the job) in vain, in a row.
         failing_since: When the first of these failed.
+        trouble: What the last poll that was made and failed came to; "" when none has, since the last answer.
         attempts: How often create was called.
         calling: Whether a get or a delete of the connector is under way.
         retry_at: When what failed is to be tried again; 0 when nothing waits for that.
@@ -99,6 +100,7 @@ class Task(NamedTuple):
     live_at: float = 0.0
     failures: int = 0
     failing_since: float = 0.0
+    trouble: str = ""
     attempts: int = 0
     calling: bool = False
     retry_at: float = 0.0

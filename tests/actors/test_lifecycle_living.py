@@ -15,7 +15,7 @@ from flytower.actors.events import (
     Superseded,
     Wanted,
 )
-from flytower.actors.failures import NOT_MADE, FailureKind
+from flytower.actors.failures import NOT_MADE, Failure, FailureKind
 from flytower.actors.task import TERMINAL, Stage
 from flytower.connectors.policy import Policy
 from flytower.protocol.generated.flyteidl.admin import Resource
@@ -153,6 +153,14 @@ def test_a_poll_that_was_not_made_comes_when_it_may_and_its_backoff_stays(kind: 
     assert (life.timer, life.task.interval, life.task.failures) == (3.0, 8.0, 1)
     life.send(Due(Demand(NOW - 5)), after=3.0)
     assert life.invoked == ["get"], "who has read since the last real poll still waits for one"
+
+
+def test_while_polls_are_refused_the_reason_of_the_last_that_was_made_stands() -> None:
+    life = polling(answered_at=NOW - 9).send(PollFailed(failure()))
+    life.send(DUE).send(PollFailed(Failure(FailureKind.REFUSED, "it does not answer", 20.0)))
+    assert life.published == [(Phase.RUNNING, "busy (last answer 9 s ago: HTTP 503; it does not answer)")]
+    life.send(DUE).send(polled()).send(DUE).send(PollFailed(Failure(FailureKind.REFUSED, "not now", 20.0)))
+    assert life.published == [(Phase.RUNNING, "busy (last answer 0 s ago: not now)")]
 
 
 def test_a_poll_without_a_worker_comes_ever_later() -> None:
