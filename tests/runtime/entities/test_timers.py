@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flytower.runtime import timers as timers_module
 from flytower.runtime.testing import run_virtual
-from flytower.runtime.timers import BATCH, NO_TIMER, TICK, Timers
+from flytower.runtime.timers import BACKLOG_TURNS, BATCH, LARGEST_BATCH, NO_TIMER, TICK, Timers
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -167,6 +167,27 @@ async def test_no_turn_of_the_loop_fires_more_than_a_batch_and_none_is_idle_unti
     assert set(fired_in.values()) == {50}
     assert max(fired_in) - min(fired_in) == 399
     assert {time for _, time in log} == {1.0}
+
+
+async def test_of_a_long_backlog_more_comes_due_in_a_turn_but_never_more_than_the_loop_can_bear(
+    log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+) -> None:
+    timers, turns = Timers(), Turns()
+    fired_in: dict[int, int] = {}
+
+    def count() -> None:
+        fired_in[turns.count] = fired_in.get(turns.count, 0) + 1
+
+    for number in range(2 * LARGEST_BATCH * BACKLOG_TURNS):
+        owner = Owner(number, log)
+        owner.then = count
+        timers.schedule(owner, 1)
+    trio.lowlevel.add_instrument(turns)
+    async with new_bench.running(timers):
+        await trio.sleep(2)
+    assert max(fired_in.values()) == LARGEST_BATCH
+    assert [fired_in[turn] for turn in sorted(fired_in)[-10:-1]] == [BATCH] * 9
+    assert len(log) == 2 * LARGEST_BATCH * BACKLOG_TURNS
 
 
 async def test_an_owner_may_set_its_timer_again_for_now_without_starving_the_others(
