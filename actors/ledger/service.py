@@ -34,6 +34,13 @@ GATHER_TURNS = 2
 """Turns of the loop that a commit waits for what the last one brings about: a create is called in the next, and its
 result is written in the turn in which it returns. A create then shares two commits, and not three or four."""
 
+CROWD = 3
+"""Rows in a commit from which on the next one waits a little longer: alone, nobody waits for others."""
+
+GATHER_SECONDS = 0.002
+"""How much longer: a create with 31 beside it then takes 510 to 560 us of CPU, and 750 to 810 without, since it shares
+its commits with more of them (measured)."""
+
 FLUSH_SECONDS = 10.0
 """Seconds that a stopping ledger may take for what is queued; a healthy store needs one commit."""
 
@@ -87,6 +94,7 @@ class Ledger:
         self._patience: trio.CancelScope | None = None  # around the commit that is under way
         self._flush_by = float("inf")
         self._committed = 0
+        self._last_rows = 0  # in the last commit
         self._started = 0.0
 
     # ---- writing ----------------------------------------------------------------------------------------------
@@ -215,14 +223,20 @@ class Ledger:
             await self._arrived.wait()
             self._arrived = trio.Event()
             while self._queue or self._again:
-                for _ in range(GATHER_TURNS):
-                    await trio.lowlevel.checkpoint()
+                await self._gather()
                 await self._commit()
                 if self.trouble is None:
                     pause = RETRY_MINIMUM
                 else:
                     await trio.sleep(pause)
                     pause = min(RETRY_MAXIMUM, 2 * pause)
+
+    async def _gather(self) -> None:
+        """Let come what belongs into the same commit."""
+        for _ in range(GATHER_TURNS):
+            await trio.lowlevel.checkpoint()
+        if self._last_rows >= CROWD:
+            await trio.sleep(GATHER_SECONDS)
 
     async def _commit(self) -> None:
         self._take()
@@ -274,6 +288,7 @@ class Ledger:
     def _done(self, error: LedgerError | None, seconds: float) -> None:
         """A batch was written, or was not: say so to all who wait for it."""
         batch, self._writing = self._writing, []
+        self._last_rows = len(batch)
         if self.store.blocking:
             self._observe(len(batch), seconds, error)
         if error is None:
