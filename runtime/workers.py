@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from flytower.runtime.lanes import Lane, LaneCall, Outcome
 
-TURN_SHARE = 0.0001
+TURN_SHARE = 0.00005
 """Seconds of one turn of the loop that calls which never wait may take in a row: whoever reads meanwhile waits for it.
-A poll takes some 0.00003."""
+A poll takes some 0.00003; see `timers.BATCH`, which goes with it."""
 
 LONGEST_SHARE = 0.001
 """What they may take when others have taken at least as long since the last turn: a server that is flooded with creates

@@ -13,7 +13,7 @@ from flytower.runtime.host import BATCH, EntityHost, Phase
 from flytower.runtime.host_errors import EntityGone, EntityLives, HostFull
 from flytower.runtime.lanes import Lane
 from flytower.runtime.testing import run_virtual
-from flytower.runtime.timers import BATCH as DUE_AT_ONCE
+from flytower.runtime.timers import LARGEST_BATCH
 from flytower.runtime.timers import Timers
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ async def test_of_twenty_thousand_entities_due_at_once_no_turn_of_the_loop_start
         await trio.sleep(2)
         trio.lowlevel.remove_instrument(turns)
         assert sum(woken.values()) == sum(begun.values()) == 20_000
-        assert max(woken.values()) == DUE_AT_ONCE
+        assert max(woken.values()) == LARGEST_BATCH
         assert max(begun.values()) <= workers
         bench.behaviour.heard.clear()
 
