@@ -13,8 +13,7 @@ from flytower.runtime.host import BATCH, EntityHost, Phase
 from flytower.runtime.host_errors import EntityGone, EntityLives, HostFull
 from flytower.runtime.lanes import Lane
 from flytower.runtime.testing import run_virtual
-from flytower.runtime.timers import LARGEST_BATCH
-from flytower.runtime.timers import Timers
+from flytower.runtime.timers import LARGEST_BATCH, Timers
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
