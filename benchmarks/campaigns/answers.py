@@ -65,6 +65,10 @@ def lost_answers(tasks: int) -> Verdict:
         return world.verdict()
 
 
+PAUSE = 0.2
+"""Seconds between two attempts, where Flyte takes some: a server that refuses all for a while is not asked in a row."""
+
+
 class Deadlines(NamedTuple):
     """What came of creates that take longer than their callers wait.
 
@@ -111,15 +115,18 @@ def deadlines(tasks: int, slowest: float, deadline: float, seed: int, callers: i
 
 def _follow(world: World, number: int, latency: float, deadline: float) -> tuple[bytes, int]:
     """Create attempt after attempt until one is answered; returns its meta, and how many there were."""
+    refused: grpc.RpcError | None = None
     for attempt in range(20):
         prefix = f"s3://slow/{number}/{attempt}"
         try:
             meta = world.create("campaign_token", prefix, timeout=deadline, latency=latency)
-        except grpc.RpcError:
+        except grpc.RpcError as error:
+            refused = error
+            time.sleep(PAUSE)
             continue
         until(partial(_runs, world, meta))
         return meta, attempt + 1
-    raise RuntimeError("twenty attempts without an answer")
+    raise RuntimeError(f"twenty attempts without an answer: {refused}")
 
 
 def _runs(world: World, meta: bytes) -> bool:
