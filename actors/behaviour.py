@@ -237,16 +237,9 @@ class TaskBehaviour(Behaviour[Task]):
         if operation == "create":
             self.creating.add(task.id)
         wait = self._bucket.reserve(now)
-        if operation == "create":
-            wait = max(wait, self._respite_of_create(now))
         lane = POLL_LANE if operation == "get" else CONTROL_LANE
         run = partial(self._run, operation, task, now + wait if wait else 0.0)
         return Call(lane, operation, run, wait + self._timeouts[operation])
-
-    def _respite_of_create(self, now: float) -> float:
-        """Return the seconds for which a create waits, as its caller need not: for longer ones it is refused."""
-        left = self._respite.left(now)
-        return left if left <= self._policy.create_timeout else 0.0
 
     async def _run(self, operation: str, task: Task, not_before: float) -> object:
         if not_before:

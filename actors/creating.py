@@ -95,7 +95,7 @@ def create_due(task: Task, _event: Due, now: float) -> Step:
     if task.retry_at and now >= task.retry_at:
         task, again = _try_again(task._replace(retry_at=0.0))
         effects += again
-    return task, [*effects, rearm(task, now)]
+    return task, [*effects, rearm(task, now)] if task.stage is Stage.CREATING else effects
 
 
 def created(task: Task, event: Created, _now: float) -> Step:
@@ -133,18 +133,21 @@ def create_record_failed(task: Task, event: RecordFailed, now: float) -> Step:
 
 def create_refused(task: Task, event: CreateFailed, now: float) -> Step:
     """CREATING, and create raised: there is no job. Without an answer in time, there may be one."""
-    if event.failure.kind is FailureKind.TIMEOUT:
+    failure, recovery = event.failure, task.policy.recovery
+    if failure.kind is FailureKind.TIMEOUT:
         return recover(task, now)
-    uncertain = event.failure.kind is FailureKind.UNCERTAIN
-    if uncertain and task.policy.recovery is Recovery.NEITHER:
+    uncertain = failure.kind is FailureKind.UNCERTAIN
+    if uncertain and recovery is Recovery.NEITHER:
         return _unknown(task)
-    if uncertain or (task.attempts > 1 and task.policy.recovery is Recovery.TOKEN):
-        return _try_later(task, event.failure, now)  # what became of the earlier one is still not known
+    # what became of an earlier one is still not known, or find has looked and create was not made
+    again = recovery is Recovery.TOKEN or (failure.kind in NOT_MADE and not task.wish)
+    if uncertain or (task.attempts > 1 and again):
+        return _try_later(task, failure, now)
     if task.wish:
         return _never_created(task)
-    if task.attempts > 1 and event.failure.kind in NOT_MADE:
-        return _try_later(task, event.failure, now)
-    return _not_created(task, event.failure.text, _refusal(task, event.failure))
+    if failure.kind is FailureKind.SPARED and failure.after <= task.policy.create_timeout:
+        return _wait_for_welcome(task, failure, now)
+    return _not_created(task, failure.text, _refusal(task, failure))
 
 
 def _not_created(task: Task, text: str, error: RpcError) -> Step:
@@ -235,10 +238,18 @@ def _answer_provisionally(task: Task, now: float) -> Step:
     return task, [*effects, *published, *recorded]
 
 
+def _wait_for_welcome(task: Task, failure: Failure, now: float) -> Step:
+    """Create when the external system wants it, and not sooner. Who asked for it need not wait for that."""
+    task = task._replace(attempts=0, retry_at=now + failure.after)
+    return task, [rearm(task, now)]
+
+
 def _try_again(task: Task) -> Step:
-    """Send to the ledger what it has not taken, or find out again what became of the create."""
+    """Send to the ledger what it has not taken, create at last, or find out again what became of the create."""
     if task.meta is not None:
         return record(task)
+    if not task.attempts:
+        return _never_created(task) if task.wish else (task._replace(attempts=1), [Invoke("create")])
     return _unknown(task) if _lacks_credentials(task) else (task, [_resolve(task)])
 
 

@@ -65,7 +65,7 @@ class Task(NamedTuple):
         failures: Polls (when DELETING: deletes; when CREATING: looks for the job) in vain, in a row.
         failing_since: When the first of these failed.
         trouble: What the last poll that was made and failed came to; "" when none has, since the last answer.
-        attempts: How often create was called.
+        attempts: How often create was called; when CREATING, 0 while the external system is to be left alone.
         calling: Whether a get or a delete of the connector is under way.
         retry_at: When what failed is to be tried again; 0 when nothing waits for that.
         wish: Whether somebody wants it deleted.

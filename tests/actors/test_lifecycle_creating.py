@@ -299,8 +299,30 @@ def test_a_first_create_that_raises_is_reported_and_the_key_is_as_if_it_had_neve
 ) -> None:
     life = creating(policy)
     created = life.create()
-    life.send(CreateFailed(failure(kind)))
+    life.send(CreateFailed(failure(kind, after=policy.create_timeout + 1)))
     assert (life.over, status_of(created)) == (True, status)
+
+
+def test_a_create_that_the_external_system_does_not_want_yet_waits_and_its_caller_gets_a_provisional_answer() -> None:
+    life = creating()
+    created = life.create(answer_by=NOW + 8)
+    life.send(CreateFailed(failure(FailureKind.SPARED, after=30.0)))
+    assert (life.stage, life.timer) == (Stage.CREATING, 8.0)
+    life.send(DUE, after=8.0)
+    assert (created.result(), life.invoked, life.timer) == (REFERENCE, [], 22.0)
+    assert life.send(DUE, after=22.0).invoked == ["create"]
+    life.send(CreateFailed(failure(FailureKind.SPARED, after=5.0)))
+    assert life.send(DUE, after=5.0).invoked == ["create"], "again, if it has been told so again"
+    assert life.send(RAISED).stage is Stage.FINISHED, "this was its first real attempt"
+
+
+def test_one_that_is_deleted_meanwhile_is_never_made() -> None:
+    life = creating()
+    life.create()
+    life.send(CreateFailed(failure(FailureKind.SPARED, after=30.0)))
+    life.delete()
+    life.send(DUE, after=30.0)
+    assert (life.stage, life.invoked, life.timer) == (Stage.DELETED, [], life.task.policy.retention)
 
 
 def test_a_create_that_raises_after_a_provisional_answer_shows_in_the_status() -> None:
