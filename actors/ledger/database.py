@@ -22,6 +22,10 @@ SQLITE_BEGIN = "sqlite_begin"
 BUSY_SECONDS = 5.0
 """How long SQLite waits for another process's lock (`flytower tasks` writes beside the server): commits take less."""
 
+OWNER_BUSY_SECONDS = 0.25
+"""How long the server itself waits for such a lock: commands of `flytower tasks` hold it for milliseconds, and who asks
+for something that cannot be written is told so at once."""
+
 SWITCH_SECONDS = 0.01
 """Until the switch to a log is tried again, while another process switches the same new file: that takes a commit."""
 
@@ -89,6 +93,16 @@ def make_engine(url: URL) -> Engine:
     }
     pool = {"pool_size": 3, "pool_pre_ping": True}
     return create_engine(url, future=True, connect_args=arguments, hide_parameters=True, **pool)
+
+
+def wait_less(engine: Engine) -> None:
+    """Have the owner of a SQLite file give up soon on a lock that another process holds; it tries again by itself."""
+    event.listen(engine, "connect", _wait_less)
+    engine.dispose()  # whatever is connected by now waits longer
+
+
+def _wait_less(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout={1000 * OWNER_BUSY_SECONDS:.0f}")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, bindparam, delete, insert, select, update
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
-from flytower.actors.ledger.database import SQLITE_BEGIN, is_sqlite, make_engine, parse, without_secrets
+from flytower.actors.ledger.database import SQLITE_BEGIN, is_sqlite, make_engine, parse, wait_less, without_secrets
 from flytower.actors.ledger.prepared import Prepared
 from flytower.actors.ledger.revision import is_current
 from flytower.actors.ledger.schema import (
@@ -152,6 +152,8 @@ class SqlStore:
         with self._write() as connection:
             connection.execute(update(owner).values(epoch=owner.c.epoch + 1, holder=holder))
             self._epoch = connection.execute(select(owner.c.epoch)).scalar_one()
+        if is_sqlite(self._url):
+            wait_less(self._engine)
 
     def holder(self) -> str:
         """Return who owned the ledger last."""

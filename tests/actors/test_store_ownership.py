@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flytower.actors.ledger import ownership
+from flytower.actors.ledger.database import BUSY_SECONDS, OWNER_BUSY_SECONDS
 from flytower.actors.ledger.memory import MemoryStore
 from flytower.actors.ledger.opening import open_store, open_to_read
+from flytower.actors.ledger.ownership import OwnedStore
 from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.sql import SqlStore
 from flytower.actors.ledger.store import LedgerError, LedgerLost
@@ -39,6 +41,8 @@ from flytower.actors.ledger.opening import open_store
 open_store("memory://")
 print("sqlalchemy" in sys.modules)
 """
+
+WAIT = "PRAGMA busy_timeout"
 
 ROW = Row("a", 1, "spark", 0, "live")
 
@@ -110,6 +114,15 @@ def test_a_store_of_an_earlier_epoch_may_not_write(url: str) -> None:
             with pytest.raises(LedgerLost, match=r"belongs to another server now \(process 1 on another host\)"):
                 write()
         assert first.rows() == [ROW]
+
+
+def test_its_owner_gives_up_soon_on_a_lock_that_others_hold_and_an_operators_command_does_not(url: str) -> None:
+    with closing(OwnedStore(url)) as store, closing(SqlStore(url, read=True)) as beside:
+        waits = []
+        for each in (store, beside):
+            with each._engine.connect() as one, each._engine.connect() as two:
+                waits.append({one.exec_driver_sql(WAIT).scalar(), two.exec_driver_sql(WAIT).scalar()})
+    assert waits == [{1000 * OWNER_BUSY_SECONDS}, {1000 * BUSY_SECONDS}]
 
 
 def test_a_ledger_that_cannot_be_opened_is_not_held(tmp_path: Path) -> None:
