@@ -21,20 +21,13 @@ from flytower.connectors import (
 from flytower.connectors.shell_process import read_stat
 from flytower.protocol.codec import dict_to_struct
 from flytower.protocol.generated.flyteidl.core import Container, KeyValuePair
-from flytower.protocol.literals import from_literal_map
+from tests.connectors.shell_answers import outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flytower.protocol.generated.flyteidl.admin import Resource
-
 
 in_thread = trio.to_thread.run_sync
-
-
-def outputs(resource: Resource) -> dict[str, Any]:
-    assert resource.outputs is not None
-    return from_literal_map(resource.outputs)
 
 
 # ---- how jobs end ---------------------------------------------------------------------------------------------

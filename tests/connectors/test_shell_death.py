@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -13,30 +12,15 @@ import trio
 from flytower.connectors import (
     TaskExecution,
 )
-from flytower.protocol.literals import from_literal_map
+from tests.connectors.shell_answers import log_of, outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flytower.protocol.generated.flyteidl.admin import Resource
 
 RESISTING = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
 
 in_thread = trio.to_thread.run_sync
-
-
-def outputs(resource: Resource) -> dict[str, Any]:
-    assert resource.outputs is not None
-    return from_literal_map(resource.outputs)
-
-
-async def log_of(shell: Any, meta: bytes, token: str = "", lines: int = 0) -> tuple[str, list[str]]:
-    """Return the token and the lines of a call of get_logs."""
-    async with aclosing(shell.bound.logs(meta, token=token, lines=lines)) as stream:
-        messages = [message async for message in stream]
-    found = [line.message for message in messages if message.body for line in message.body.structured_lines]
-    assert messages[0].header is not None
-    return messages[0].header.token, found
 
 
 # ---- death ----------------------------------------------------------------------------------------------------

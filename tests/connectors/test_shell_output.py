@@ -16,26 +16,10 @@ from flytower.connectors import (
     JobNotFound,
     ResourceMetaError,
 )
-from flytower.protocol.literals import from_literal_map
+from tests.connectors.shell_answers import log_of, outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from flytower.protocol.generated.flyteidl.admin import Resource
-
-
-def outputs(resource: Resource) -> dict[str, Any]:
-    assert resource.outputs is not None
-    return from_literal_map(resource.outputs)
-
-
-async def log_of(shell: Any, meta: bytes, token: str = "", lines: int = 0) -> tuple[str, list[str]]:
-    """Return the token and the lines of a call of get_logs."""
-    async with aclosing(shell.bound.logs(meta, token=token, lines=lines)) as stream:
-        messages = [message async for message in stream]
-    found = [line.message for message in messages if message.body for line in message.body.structured_lines]
-    assert messages[0].header is not None
-    return messages[0].header.token, found
 
 
 # ---- output and logs ------------------------------------------------------------------------------------------
