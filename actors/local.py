@@ -227,7 +227,7 @@ async def follow(
     except BaseException as error:
         # The job is nobody's once this node is gone. Shielded, so that it is deleted in spite of the interruption.
         with trio.move_on_after(DELETE_SECONDS, shield=True) as patience:
-            await _delete(node, category, prefix)
+            await _delete(node, category, prefix, run)
         if patience.cancelled_caught and run is not None:
             run.say_left_behind()
         if isinstance(error, trio.TooSlowError) and timeout is not None:
@@ -250,12 +250,14 @@ async def _until_terminal(node: Node, category: TaskCategory, meta: bytes, progr
         await trio.sleep(READ_SECONDS)
 
 
-async def _delete(node: Node, category: TaskCategory, prefix: str) -> None:
+async def _delete(node: Node, category: TaskCategory, prefix: str, run: LocalRun[admin.Resource] | None = None) -> None:
     """Delete the task that was created under an output prefix, and wait until its job is gone."""
     identity = identify(category, prefix, b"")
     entry = node.directory.current(identity.key) if identity is not None else None
     if entry is None or entry.phase in TERMINAL:
         return
+    if run is not None:
+        run.job_by_now = lambda: entry.state.meta or b""  # its create may still be under way
     node.hosts[category].tell(entry.task, DeleteAsked())
     while not _is_gone(node, entry):  # noqa: ASYNC110 - an entity tells nobody of its stages
         await trio.sleep(READ_SECONDS)

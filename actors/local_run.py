@@ -52,6 +52,7 @@ class LocalRun(Generic[T]):
         self._label = label
         self._given_up = given_up
         self.job = b""  # its resource_meta, once there is one; written on the node's thread
+        self.job_by_now: Callable[[], bytes] = lambda: self.job  # what is known of one that is being deleted; likewise
         # How it ended; the first one counts. No Future: what interrupts the main thread
         # could leave its lock behind, taken, and the node would wait for it.
         self._outcomes: list[Value[T] | Error] = []
@@ -115,7 +116,7 @@ class LocalRun(Generic[T]):
         """Tell whoever sits there, loudly and once, that the job was not deleted."""
         if not self._told:
             self._told = True
-            name = self.job.decode(errors="backslashreplace") or "it has no name yet"
+            name = (self.job or self.job_by_now()).decode(errors="backslashreplace") or "it has no name yet"
             text = f"{self._label}: given up; its job may still run, delete it by hand: {name}"
             print(text, file=sys.stderr, flush=True)  # noqa: T201 - a person ran this
 
