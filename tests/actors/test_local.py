@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from flytower.actors.local import (
     OUTPUTS_FILE,
@@ -57,6 +58,9 @@ class CounterConnector(AsyncConnectorBase):
         self.ends_with = Phase.SUCCEEDED
         self.writes_file = False
         self.created = trio.Event()
+        self.may_say_so = trio.Event()  # that it has created
+        self.may_say_so.set()
+        self.deleting = trio.Event()
         self.stubborn = False
 
     async def create(  # type: ignore[override]  # it asks for less than it is offered
@@ -66,6 +70,7 @@ class CounterConnector(AsyncConnectorBase):
         self.inputs = from_literal_map(inputs)
         self.prefix = output_prefix
         self.created.set()
+        await self.may_say_so.wait()
         return CounterMeta(number=1)
 
     async def get(self, resource_meta: CounterMeta, **_: Any) -> Resource:
@@ -80,6 +85,7 @@ class CounterConnector(AsyncConnectorBase):
 
     async def delete(self, resource_meta: CounterMeta, **_: Any) -> None:
         self.record.append(f"delete {resource_meta.number}")
+        self.deleting.set()
         if self.stubborn:
             await trio.sleep_forever()
 
@@ -220,6 +226,31 @@ async def test_an_interrupted_run_waits_for_its_deletion_for_so_long_and_then_sa
         begun = trio.current_time()
         run.interrupt()
     assert trio.current_time() - begun == pytest.approx(DELETE_SECONDS)
+    said = 'it: given up; its job may still run, delete it by hand: {"number":1}\n'
+    assert capsys.readouterr().err == said
+
+
+async def test_a_run_that_is_given_up_names_the_job_that_its_create_returned_after_the_interruption(
+    autojump_clock: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connector, registry = CounterConnector(), Registry()
+    connector.may_say_so, connector.stubborn = trio.Event(), True
+    registry.register(connector)
+    template, inputs = CounterTask().task_template(), to_literal_map({"value": 1})
+
+    async def work(run: LocalRun[Any]) -> Any:
+        return await follow(node, template, inputs, "here/0", lambda _: None, run=run)
+
+    run = LocalRun[Any]("it")
+    async with open_node(NodeConfig(registry, port=None, metrics_port=None)) as node, trio.open_nursery() as nursery:
+        nursery.start_soon(run.live, work)
+        await connector.created.wait()
+        run.interrupt()
+        await wait_all_tasks_blocked()
+        connector.may_say_so.set()
+        await connector.deleting.wait()
+        run.interrupt()
+        nursery.cancel_scope.cancel()
     said = 'it: given up; its job may still run, delete it by hand: {"number":1}\n'
     assert capsys.readouterr().err == said
 

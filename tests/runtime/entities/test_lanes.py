@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from types import coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from trio.testing import wait_all_tasks_blocked
 from flytower.runtime.entity import Call, Returned
 from flytower.runtime.host_errors import LaneFull
 from flytower.runtime.lanes import Lane, LaneCall
-from flytower.runtime.workers import TURN_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -61,36 +59,6 @@ async def test_calls_submitted_before_the_lane_opens_begin_when_it_does(autojump
         assert lane.statistics()[:4] == (2, 2, 2, 1)
         await trio.sleep(5)
     assert sorted(office.tags()) == [0, 1, 2]
-
-
-def compute() -> None:
-    """Take longer than a lane's share of a turn."""
-    enough = perf_counter() + 2 * TURN_SHARE
-    while perf_counter() < enough:
-        pass
-
-
-async def test_of_calls_that_never_wait_no_more_are_begun_in_a_turn_than_fit_into_their_share(
-    office: Office, lane: Lane, autojump_clock: MockClock
-) -> None:
-    """Whether calls return or raise: none of these ever lets anybody else run."""
-
-    async def slow() -> None:
-        compute()
-
-    async def broken() -> None:
-        compute()
-        raise ValueError
-
-    async with open_lane(lane):
-        for tag in range(5):
-            office.submit(tag, slow)
-            office.submit(-tag, broken)
-        for turn in range(10):
-            assert len(office.begun) <= turn
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        await wait_all_tasks_blocked()
-    assert len(office.outcomes) == 10
 
 
 async def test_calls_that_never_wait_are_run_by_one_worker_in_a_row(autojump_clock: MockClock) -> None:
