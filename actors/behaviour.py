@@ -119,7 +119,10 @@ class TaskBehaviour(Behaviour[Task]):
         """Decide, by the life cycle's table."""
         entry = self._directory[state.id]
         task, effects = step(state, self._event(entry, message, now), now)
-        entry.state = task
+        if task.stage is state.stage:
+            entry.state = task
+        else:
+            self._directory.update(task)
         return task, self._prepared(task, effects, now)
 
     def begun(self, begun: tuple[Task, Sequence[object]], now: float) -> tuple[Task, Sequence[object]]:

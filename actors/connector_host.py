@@ -19,7 +19,6 @@ from flytower.runtime.exits import stopped
 from flytower.runtime.host import EntityHost
 from flytower.runtime.host_errors import EntityGone, HostError
 from flytower.runtime.lanes import Lane
-from flytower.runtime.tree import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from flytower.runtime.context import Context
     from flytower.runtime.promise import Promise
     from flytower.runtime.timers import Timers
+    from flytower.runtime.tree import Node
 
 log = structlog.get_logger(__name__)
 
@@ -96,9 +96,14 @@ class ConnectorHost:
 
     def inspect(self, path: str, now: float) -> Node:
         """Describe itself, its tasks included."""
-        node = self._host.inspect(path, now)
-        state = f"{node.state}, circuit {self._behaviour.breaker.state}"
-        return Node(path, "ConnectorHost", state, node.mailbox, node.restarts, node.age, node.children)
+        return self._named(self._host.inspect(path, now))
+
+    def summarize(self, path: str, now: float) -> Node:
+        """Describe itself, its tasks summed up."""
+        return self._named(self._host.summarize(path, now))
+
+    def _named(self, node: Node) -> Node:
+        return replace(node, kind="ConnectorHost", state=f"{node.state}, circuit {self._behaviour.breaker.state}")
 
     def reserve(
         self, identity: Identity, generation: int, fingerprint: str, request: CreateTaskRequest, *, withheld: bool

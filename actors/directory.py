@@ -27,11 +27,11 @@ class Entry(Published):
     """What is known about one task outside of its actor. It stays when the actor is restarted, or has crashed.
 
     Args:
-        state: The task's record, which `Directory.update` and the task's behaviour replace.
+        state: The task's record, which `Directory.update` replaces, and its behaviour while the stage stays the same.
         now: Trio's clock.
     """
 
-    __slots__ = ("more_names", "name", "place", "state")
+    __slots__ = ("counted_as", "more_names", "name", "place", "state")
 
     def __init__(self, state: Task, now: float) -> None:
         super().__init__(now)
@@ -40,6 +40,7 @@ class Entry(Published):
         self.name = b""  # what it answers to, b"" for nothing yet
         self.more_names: tuple[bytes, ...] = ()  # and what else
         self.asleep = state.unread  # its actor wants to hear of the first read
+        self.counted_as = ""  # the word that the census has for it; "" for not yet
 
     @property
     def task(self) -> str:
@@ -98,6 +99,7 @@ class Directory:
         self._names: dict[TaskCategory, dict[bytes, Entry]] = {}  # each name of each entry
         self._generations = _Index()  # by key
         self._places = _Index()
+        self._census: Counter[tuple[str, str]] = Counter()  # the entries by type and `counted_as`, kept as they change
         self._retired = retired
 
     def __len__(self) -> int:
@@ -112,6 +114,7 @@ class Directory:
         entry = self._entries[task.id] = Entry(task, trio.current_time())
         self._generations.add(task.key, entry)
         self._places.add(task.place, entry)
+        self._count(entry, _word(entry))
         return entry
 
     def leave(self, task_id: str) -> None:
@@ -125,6 +128,7 @@ class Directory:
                 del names[name]
         self._generations.remove(entry.state.key, entry)
         self._places.remove(entry.place, entry)
+        self._count(entry, "")
         if self._retired is not None:
             self._retired(task_id)
 
@@ -175,18 +179,35 @@ class Directory:
         """Make an encoded Resource the answer of a task."""
         entry = self._entries[task_id]
         entry.resource = resource
-        entry.phase = phase
+        if entry.phase is not phase:
+            entry.phase = phase
+            self._count(entry, _word(entry))
 
     def update(self, task: Task) -> None:
         """Note a task's record as it is now."""
-        self._entries[task.id].state = task
+        entry = self._entries[task.id]
+        entry.state = task
+        self._count(entry, _word(entry))
 
     def census(self) -> Counter[tuple[str, str]]:
-        """Count the tasks by type and phase.
+        """Return how many tasks there are by type and phase, without a look at any of them.
 
         "CREATING" stands for those without an answer yet, "UNKNOWN" for those of which nobody knows whether they exist.
         """
-        return Counter((entry.category.name, _word(entry)) for entry in self._entries.values())
+        return self._census.copy()
+
+    def _count(self, entry: Entry, word: str) -> None:
+        """Count a task under another word than before."""
+        census, name, before = self._census, entry.category.name, entry.counted_as
+        if word == before:
+            return
+        entry.counted_as = word
+        if before:
+            census[name, before] -= 1
+            if not census[name, before]:
+                del census[name, before]
+        if word:
+            census[name, word] += 1
 
 
 def _word(entry: Entry) -> str:

@@ -7,6 +7,7 @@ is refused. No TLS, no compression, no files.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +19,7 @@ import structlog
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,10 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+Answer = Callable[[str], Awaitable[Reply]]
+"""Maps a path to the reply."""
+
+
 def text_reply(status: int, text: str) -> Reply:
     """Return an answer of one line of text."""
     return Reply(status, f"{text}\n".encode())
@@ -73,11 +78,11 @@ class HttpServer:
     """A server that listens; made by `open_http_server`.
 
     Args:
-        answer: Maps a path (without the query) to the reply; synchronous, called for GET and HEAD alike.
+        answer: Maps a path (without the query) to the reply; called for GET and HEAD alike.
         address: Where it listens.
     """
 
-    def __init__(self, answer: Callable[[str], Reply], address: tuple[str, int]) -> None:
+    def __init__(self, answer: Answer, address: tuple[str, int]) -> None:
         self._answer = answer
         self.address = address
         self.connections = 0  # open ones; changed only in `_serve`
@@ -129,7 +134,7 @@ class _Connection:
                 return
             if request is None:
                 return
-            await self._send(self._reply(request), keep=True, head_only=request.method == b"HEAD")
+            await self._send(await self._reply(request), keep=True, head_only=request.method == b"HEAD")
             if not self._finish_cycle():
                 await self._linger()
                 return
@@ -162,13 +167,13 @@ class _Connection:
                 waiting.deadline = trio.current_time() + HEAD_SECONDS
             self._h11.receive_data(bytes(await self._stream.receive_some(RECEIVE_BYTES)))
 
-    def _reply(self, request: h11.Request) -> Reply:
+    async def _reply(self, request: h11.Request) -> Reply:
         if request.method not in (b"GET", b"HEAD"):
             reply = text_reply(405, "Only GET and HEAD are served here.")
             return Reply(reply.status, reply.body, headers={"Allow": "GET, HEAD"})
         path = request.target.split(b"?", 1)[0].decode("ascii")  # h11 has refused everything else
         try:
-            return self._server._answer(path)  # noqa: SLF001
+            return await self._server._answer(path)  # noqa: SLF001
         except Exception:
             log.exception("A page could not be made", path=path)
             return text_reply(500, "This page could not be made; the server's log says why.")
@@ -227,7 +232,7 @@ def _headers(reply: Reply, *, close: bool) -> list[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def open_http_server(answer: Callable[[str], Reply], host: str, port: int) -> AsyncIterator[HttpServer]:
+async def open_http_server(answer: Answer, host: str, port: int) -> AsyncIterator[HttpServer]:
     """Serve for the time of the `async with` block.
 
     At its end no connection is taken any more, and an answer that is under way still leaves, within `WRITE_SECONDS`.

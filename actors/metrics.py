@@ -14,14 +14,15 @@ from __future__ import annotations
 from collections import Counter as Tally
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+import trio
 from grpclib.const import Status
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client import Summary as Latency
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from flytower.actors.call_metrics import CallMetrics
+from flytower.actors.exposition import text_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -172,11 +173,11 @@ class Metrics:
         dead_letters: Callable[[], int] | None = None,
         ledger_failing: Callable[[], int] | None = None,
     ) -> None:
-        """Have these read at each scrape. Each is called on the event loop and has to return at once.
+        """Have these read at each scrape, on the event loop: none may take longer the more it has to say.
 
         Args:
             tasks: Live tasks by (task type, phase).
-            tree: What runs, with its mailbox depths and restarts. Better without the records of an entity host.
+            tree: What runs, with its mailbox depths and restarts; entities summed up.
             connections: Open gRPC connections.
             calls_in_flight: gRPC calls without an answer yet.
             dead_letters: Messages that reached nobody, since the node started.
@@ -198,7 +199,15 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format (`CONTENT_TYPE`)."""
-        return generate_latest(self.registry)
+        return b"".join(text_pieces(self.registry))
+
+    async def render_in_turns(self) -> bytes:
+        """Return the same, made over many turns of the event loop."""
+        pieces = []
+        for piece in text_pieces(self.registry):
+            pieces.append(piece)
+            await trio.lowlevel.checkpoint()
+        return b"".join(pieces)
 
     def _make_flytekits(self) -> None:
         self._success = Counter(
@@ -305,7 +314,7 @@ class _TreeReader:
         actors: Tally[str] = Tally()
         seen: dict[str, int] = {}
         for node in self._tree().walk():
-            actors[node.kind] += 1
+            actors[node.kind] += node.count
             waiting[node.kind] += node.mailbox
             before = self._seen.get(node.path, 0)
             self._restarts[node.kind] += node.restarts - before if node.restarts >= before else node.restarts

@@ -165,9 +165,17 @@ class Node:
 
     def tree(self) -> TreeNode:
         """Return all that runs, as data."""
+        return self._opened.tree()
+
+    def summary(self) -> TreeNode:
+        """Return the same with the tasks of each connector summed up: as quick however many there are."""
+        return self._opened.summary()
+
+    @property
+    def _opened(self) -> System:
         if self.system is None:
             raise RuntimeError("the node is not open; use it inside `async with open_node(...)`")
-        return self.system.tree()
+        return self.system
 
     async def stop(self, grace: float) -> None:
         """Drain, then stop all parts in order. The block that opened the node goes on.

@@ -26,7 +26,7 @@ from flytower.actors.metrics import CONTENT_TYPE
 from flytower.runtime.tree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from flytower.runtime.context import Context
 
@@ -35,6 +35,10 @@ MAX_CHILDREN: Final = 200
 
 MAX_TASKS: Final = 1000
 """Tasks in `/tasks.json`: some 300 kB, made between two frames of the gRPC server."""
+
+
+METRICS: Final = "/metrics"
+"""Where Prometheus looks unless it is told otherwise; the one page that takes more than a turn of the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,11 @@ class ConnectorView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Views:
-    """Where an observer gets what it shows. All are called on the event loop and return at once.
+    """Where an observer gets what it shows. All are called on the event loop; all but `metrics` return at once.
 
     Args:
         version: Of this program.
-        metrics: Prometheus' text format.
+        metrics: Makes Prometheus' text format, and lets others run meanwhile.
         serving: Whether the node takes calls.
         tree: What runs.
         connectors: What is served.
@@ -67,7 +71,7 @@ class Views:
     """
 
     version: str
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
     serving: Callable[[], bool]
     tree: Callable[[], Node]
     connectors: Callable[[], Iterable[ConnectorView]]
@@ -97,7 +101,6 @@ class Observer:
         self._started = trio.current_time()
         self._pages: dict[str, Callable[[], Reply]] = {
             "/": self._status_page,
-            "/metrics": lambda: Reply(200, views.metrics(), CONTENT_TYPE),
             "/healthz": lambda: text_reply(200, "ok"),
             "/readyz": self._readiness,
             "/tree.json": lambda: _json(tree_data(views.tree())),
@@ -113,11 +116,13 @@ class Observer:
             await context.stop_requested.wait()
         self._server = None
 
-    def answer(self, path: str) -> Reply:
+    async def answer(self, path: str) -> Reply:
         """Return the page at `path`."""
+        if path == METRICS:
+            return Reply(200, await self._views.metrics(), CONTENT_TYPE)
         page = self._pages.get(path)
         if page is None:
-            return text_reply(404, f"There is no such page; there are {', '.join(self._pages)}.")
+            return text_reply(404, f"There is no such page; there are {', '.join([*self._pages, METRICS])}.")
         return page()
 
     def inspect(self, path: str, now: float) -> Node:

@@ -23,7 +23,7 @@ def views_of(node: Node) -> Views:
     """Say where the observer of a node gets what it shows."""
     return Views(
         version=installed_version(),
-        metrics=node.metrics.render,
+        metrics=node.metrics.render_in_turns,
         serving=lambda: node.serving,
         tree=node.tree,
         connectors=lambda: _connectors(node),
@@ -36,7 +36,7 @@ def watch(node: Node) -> None:
     """Have a node's gauges read at each scrape."""
     node.metrics.watch(
         tasks=node.directory.census,
-        tree=node.tree,
+        tree=node.summary,
         connections=lambda: node.connections,
         calls_in_flight=lambda: node.calls_in_flight,
         dead_letters=lambda: node.dead_letters,

@@ -47,3 +47,11 @@ class Child(Protocol):
 
     def inspect(self, path: str, now: float) -> Node:
         """Describe itself, and what is below it, as data. `now` is trio's clock."""
+
+
+@runtime_checkable
+class Summarized(Protocol):
+    """A child with so many actors below it that it can sum them up."""
+
+    def summarize(self, path: str, now: float) -> Node:
+        """Do as `inspect`, with one node for all entities of a host: it takes as long however many these are."""

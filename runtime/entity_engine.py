@@ -61,6 +61,7 @@ class EntityEngine(Generic[S]):
         self.clock: Callable[[], float] = trio.current_time  # the clock's own method, once the host runs: faster
         self.dead_letters = 0
         self.crashes = 0
+        self.restarts = 0
         self._name = name
         self._behaviour = behaviour
         self._timers = timers
@@ -237,6 +238,7 @@ class EntityEngine(Generic[S]):
             self._abandon(record, exit)
             record.started = now
             record.restarts += 1
+            self.restarts += 1
         return step
 
     def _restore(self, record: EntityRecord[S]) -> Step[S] | None:

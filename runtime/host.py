@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import trio
@@ -302,11 +303,17 @@ class EntityHost(Generic[S]):
 
     def inspect(self, path: str, now: float) -> Node:
         """Describe the host and its entities, the oldest first; beyond the limit, one node stands for the rest."""
-        records = list(self._records.values())
-        named, rest = records[: self._inspect_limit], records[self._inspect_limit :]
+        named = list(islice(self._records.values(), self._inspect_limit))
         children = [self._node(record, path, now) for record in named]
-        if rest:
-            children.append(_sum(rest, path, now))
+        if len(named) < len(self._records):
+            children.append(self._others(named, path, now))
+        return self._own_node(path, now, children)
+
+    def summarize(self, path: str, now: float) -> Node:
+        """Describe the host, and all its entities as one node: it takes as long however many these are."""
+        return self._own_node(path, now, [self._others([], path, now)])
+
+    def _own_node(self, path: str, now: float, children: Sequence[Node]) -> Node:
         age = 0.0 if self._phase is Phase.NEW else now - self._started
         return Node(
             path, "EntityHost", self._phase.value, mailbox=self._engine.backlog, age=age, children=tuple(children)
@@ -322,21 +329,26 @@ class EntityHost(Generic[S]):
             now - record.started,
         )
 
+    def _others(self, named: Sequence[EntityRecord[S]], path: str, now: float) -> Node:
+        """Return the node that stands for the entities after the named ones: the age is that of the oldest.
+
+        Their messages and restarts are counted together, those of entities that are over included.
+        """
+        count = len(self._records) - len(named)
+        oldest = next(islice(self._records.values(), len(named), None), None)
+        return Node(
+            f"{path}/...",
+            type(self._behaviour).__name__,
+            f"{count} more",
+            self._engine.backlog - sum(record.queued for record in named),
+            self._engine.restarts - sum(record.restarts for record in named),
+            0.0 if oldest is None else now - oldest.started,
+            count=count,
+        )
+
 
 NO_ENTITY = stopped("no entity has that key")
 
 
 def _batches(records: list[EntityRecord[Any]], size: int) -> Iterator[list[EntityRecord[Any]]]:
     return (records[start : start + size] for start in range(0, len(records), size))
-
-
-def _sum(records: list[EntityRecord[Any]], path: str, now: float) -> Node:
-    """Return the node that stands for many entities: their messages and restarts together, the age of the oldest."""
-    return Node(
-        f"{path}/...",
-        "EntityHost",
-        f"{len(records)} more",
-        sum(record.queued for record in records),
-        sum(record.restarts for record in records),
-        max(now - record.started for record in records),
-    )

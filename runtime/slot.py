@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from flytower.runtime.context import Summarized
 from flytower.runtime.strategy import Row
 from flytower.runtime.tree import Node
 
@@ -31,10 +32,12 @@ class Slot(Row):
     forget: bool = False  # whether nothing remains of it once it is down and not wanted
     exit: Exit | None = None  # how the last incarnation ended
 
-    def inspect(self, now: float) -> Node:
-        """Describe the child, alive or not."""
+    def inspect(self, now: float, *, briefly: bool = False) -> Node:
+        """Describe the child, alive or not; briefly: with the entities below it summed up."""
         restarts = max(0, self.starts - 1)
         if self.incarnation is None or self.incarnation.child is None:
             return Node(self.path, self.kind, self.phase.value, self.spec.address.pending, restarts)
-        node = self.incarnation.child.inspect(self.path, now)
+        child = self.incarnation.child
+        describe = child.summarize if briefly and isinstance(child, Summarized) else child.inspect
+        node = describe(self.path, now)
         return replace(node, restarts=restarts, age=now - self.incarnation.started_at)

@@ -158,10 +158,16 @@ class Supervisor:
 
     def inspect(self, path: str, now: float) -> Node:
         """Describe itself and its children."""
-        slots = self._slots.values()
-        up = all(slot.phase is Phase.UP for slot in slots if slot.wanted)
+        return self._node(path, [slot.inspect(now) for slot in self._slots.values()])
+
+    def summarize(self, path: str, now: float) -> Node:
+        """Do the same, with the entities of each host summed up."""
+        return self._node(path, [slot.inspect(now, briefly=True) for slot in self._slots.values()])
+
+    def _node(self, path: str, children: Sequence[Node]) -> Node:
+        up = all(slot.phase is Phase.UP for slot in self._slots.values() if slot.wanted)
         state = "stopping" if self._closing else "running" if up else "mending"
-        return Node(path, type(self).__name__, state, children=tuple(slot.inspect(now) for slot in slots))
+        return Node(path, type(self).__name__, state, children=tuple(children))
 
     async def _supervise(self, context: Context) -> None:
         for spec in self._children:

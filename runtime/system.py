@@ -86,15 +86,21 @@ class System:
 
     def tree(self) -> Node:
         """Describe all that is in the tree now."""
+        return self._aged(self.root.inspect)
+
+    def summary(self) -> Node:
+        """Do the same with one node for all entities of a host: it takes as long however many these are."""
+        return self._aged(self.root.summarize)
+
+    def _aged(self, describe: Callable[[str, float], Node]) -> Node:
         now = trio.current_time()
-        node = self.root.inspect(self._incarnation.path, now)
-        return replace(node, age=now - self._incarnation.started_at)
+        return replace(describe(self._incarnation.path, now), age=now - self._incarnation.started_at)
 
     def statistics(self) -> Statistics:
         """Sum the tree up."""
         nodes = list(self.tree().walk())
         return Statistics(
-            actors=len(nodes),
+            actors=sum(node.count for node in nodes),
             pending=sum(node.mailbox for node in nodes),
             restarts=sum(node.restarts for node in nodes),
             dead_letters=self.dead_letters.total,

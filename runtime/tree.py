@@ -21,6 +21,7 @@ class Node:
         restarts: How often it was restarted since its supervisor started.
         age: Seconds since this incarnation started.
         children: What it supervises, in start order.
+        count: How many actors it stands for: where there are thousands, one node sums them up.
     """
 
     path: str
@@ -30,6 +31,7 @@ class Node:
     restarts: int = 0
     age: float = 0.0
     children: tuple[Node, ...] = ()
+    count: int = 1
 
     def walk(self) -> Iterator[Node]:
         """Yield this node and all below it, parents first."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flytower.actors.directory import Directory
 from flytower.actors.events import Demand
@@ -12,6 +14,8 @@ from flytower.actors.task import Stage, Task
 from flytower.connectors.category import TaskCategory
 from flytower.protocol.generated.flyteidl.admin import GetTaskResponse
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
+from flytower.runtime.testing import run_virtual
+from tests.actors.census import recount
 from tests.actors.lifecycle_steps import CATEGORY, META, RUNNING, a_task
 
 
@@ -158,3 +162,29 @@ async def test_the_census_counts_tasks_by_type_and_phase(directory: Directory) -
     directory.publish("a", Phase.RUNNING, RUNNING)
     directory.publish("b", Phase.RUNNING, RUNNING)
     assert directory.census() == {("spark", "RUNNING"): 2, ("spark", "CREATING"): 1}
+
+
+CHANGES = st.one_of(
+    st.tuples(st.just("enter"), st.sampled_from("abc"), st.sampled_from(Stage)),
+    st.tuples(st.just("update"), st.sampled_from("abc"), st.sampled_from(Stage)),
+    st.tuples(st.just("publish"), st.sampled_from("abc"), st.sampled_from([Phase.RUNNING, Phase.FAILED])),
+    st.tuples(st.just("leave"), st.sampled_from("abc"), st.none()),
+)
+
+
+@given(st.lists(CHANGES))
+def test_the_census_is_what_a_count_would_give_whatever_has_changed(changes: list[tuple[str, str, Any]]) -> None:
+    async def change_all() -> None:
+        directory = Directory()
+        for change, name, what in changes:
+            if change == "enter":
+                directory.enter(task(name, what))
+            elif change == "leave":
+                directory.leave(name)
+            elif directory.get(name) is not None and change == "update":
+                directory.update(task(name, what))
+            elif directory.get(name) is not None:
+                directory.publish(name, what, RUNNING)
+            assert directory.census() == recount(directory)
+
+    run_virtual(change_all)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -168,6 +169,20 @@ def test_how_late_the_loop_was_is_a_histogram_that_tells_what_nobody_notices_fro
     name = "flytower_loop_delay_seconds"
     found = [value(metrics, f"{name}_bucket", le=bound) for bound in ("0.001", "0.005", "0.02", "0.2", "0.5", "+Inf")]
     assert found == [1, 2, 2, 2, 3, 3]
+
+
+async def test_while_they_are_written_down_for_a_scrape_others_run(metrics: Metrics) -> None:
+    turns: list[int] = []
+
+    class Turns(trio.abc.Instrument):
+        def before_io_wait(self, timeout: float) -> None:
+            turns.append(0)
+
+    trio.lowlevel.add_instrument(Turns())
+    text = await metrics.render_in_turns()
+    assert len(turns) >= text.count(b"# TYPE flytower"), "no two families are in one turn"
+    names = [[line.split()[0] for line in each.splitlines()] for each in (text, metrics.render())]
+    assert names[0] == names[1]
 
 
 def test_two_nodes_in_one_process_count_apart() -> None:

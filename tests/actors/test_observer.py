@@ -35,9 +35,15 @@ if TYPE_CHECKING:
 
 TREE = Node("/node", "Supervisor", "running", age=3700.0, children=(Node("/node/ledger", "Ledger", "idle", mailbox=7),))
 
+
+async def metrics() -> bytes:
+    await trio.lowlevel.checkpoint()
+    return b"flytower_up 1\n"
+
+
 VIEWS = Views(
     version="1.2.3",
-    metrics=lambda: b"flytower_up 1\n",
+    metrics=metrics,
     serving=lambda: True,
     tree=lambda: TREE,
     connectors=lambda: [ConnectorView("Shell", ["shell (0)"], is_sync=False)],
@@ -169,17 +175,17 @@ class TestChildOfANode:
         # The system's own grace is 5 s: had the observer waited, the system would have counted it as late.
 
     async def test_a_taken_port_is_an_error_of_the_node(self) -> None:
-        async with open_http_server(lambda _path: text_reply(200, ""), "127.0.0.1", 0) as server:
+        async with open_http_server(answer, "127.0.0.1", 0) as server:
             with pytest.raises(OSError, match="in use"):
-                async with open_http_server(lambda _path: text_reply(200, ""), *server.address):
+                async with open_http_server(answer, *server.address):
                     pass
 
 
-def fail() -> bytes:
+async def fail() -> bytes:
     raise ZeroDivisionError
 
 
-def answer(path: str) -> Reply:
+async def answer(path: str) -> Reply:
     return text_reply(200, path)
 
 
@@ -285,8 +291,10 @@ class TestSlowClients:
 
 
 async def test_an_answer_that_is_under_way_still_leaves_when_the_server_stops() -> None:
-    big = Reply(200, b"x" * 8_000_000)
-    async with trio.open_nursery() as nursery, open_http_server(lambda _path: big, "127.0.0.1", 0) as server:
+    async def big(_path: str) -> Reply:
+        return Reply(200, b"x" * 8_000_000)
+
+    async with trio.open_nursery() as nursery, open_http_server(big, "127.0.0.1", 0) as server:
         stream = await trio.open_tcp_stream(*server.address)
         await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         received = bytearray(await stream.receive_some())

@@ -19,6 +19,7 @@ from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.status import RpcError, Status
 from flytower.runtime.testing import Driver, running_tasks
+from tests.actors.census import recount
 from tests.actors.external_system import Condition, ExternalSystem, Weather
 from tests.actors.live.client import Client, FlakyStore, running
 from tests.actors.live.connectors import FindConnector, JobMeta, NeitherConnector, TokenConnector
@@ -318,6 +319,9 @@ class World:
         """Look for what must never be."""
         for error in self.wrong:
             raise error
+        if self.client is not None:
+            directory = self.client.node.directory
+            assert directory.census() == recount(directory), "a metric is wrong"
         now = self.now()
         for said in self.calls:
             if not said.over and said.deadline is not None:

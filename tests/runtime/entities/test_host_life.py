@@ -175,7 +175,24 @@ async def test_entities_beyond_the_limit_are_one_node_together(new_bench: Any, a
         bench.host.tell(3, bench.Fail(ValueError("bad")))
         nodes = bench.host.inspect("/h", trio.current_time()).children
         assert [node.path for node in nodes] == ["/h/0", "/h/1", "/h/..."]
-        assert (nodes[2].state, nodes[2].restarts, nodes[2].age) == ("3 more", 1, 3)
+        assert (nodes[2].kind, nodes[2].state, nodes[2].restarts, nodes[2].age) == ("Scripted", "3 more", 1, 3)
+        assert nodes[2].count == 3
+
+
+async def test_in_a_summary_all_entities_are_one_node_and_restarts_of_those_that_are_over_count(
+    bench: Any, autojump_clock: MockClock
+) -> None:
+    bench.behaviour.restorable[1] = [bench.Do(state="restored")]
+    async with bench.run():
+        (nobody,) = bench.host.summarize("/h", trio.current_time()).children
+        assert (nobody.kind, nobody.count, nobody.restarts, nobody.age) == ("Scripted", 0, 0, 0)
+        for key in range(5):
+            bench.host.start(key, "LIVE")
+            await trio.sleep(1)
+        bench.host.tell(1, bench.Fail(ValueError("bad")))
+        bench.host.stop_entity(1, "it is over")
+        (node,) = bench.host.summarize("/h", trio.current_time()).children
+        assert (node.path, node.count, node.restarts, node.age) == ("/h/...", 4, 1, 5)
 
 
 # ---- a storm --------------------------------------------------------------------------------------------------
