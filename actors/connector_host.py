@@ -80,7 +80,8 @@ class ConnectorHost:
         self._ledger = ledger
         self._behaviour = TaskBehaviour(connector, self.tell, self.state, directory, ledger, metrics)
         concurrency = self._policy.concurrency
-        self._lanes = [Lane(POLL_LANE, concurrency), Lane(CONTROL_LANE, concurrency)]
+        lanes = (POLL_LANE, CONTROL_LANE)
+        self._lanes = [Lane(name, concurrency, foreground=timers.foreground) for name in lanes]
         self._host = EntityHost(connector.name, self._behaviour, timers, self._lanes, limit=limit)
 
     async def run(self, context: Context) -> None:

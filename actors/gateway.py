@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flytower.protocol.server import Server
     from flytower.protocol.status import Status
     from flytower.runtime.context import Context
+    from flytower.runtime.foreground import Foreground
 
 __all__ = ["AsyncConnectorService", "ConnectorMetadataService", "Gateway", "SyncConnectorService"]
 
@@ -37,6 +38,7 @@ class Gateway:
         limits: What a client may do.
         grace: Seconds that calls in flight get when the gateway stops.
         listening: Takes the address that it listens on, so that a restarted gateway comes up on the same port.
+        foreground: Is told of each call that is over, so that what nobody waits for keeps out of the way.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Gateway:
         limits: Limits,
         grace: float,
         listening: Callable[[Gateway, tuple[str, int]], object],
+        foreground: Foreground,
     ) -> None:
         self._methods = methods
         self._health = health
@@ -56,6 +59,7 @@ class Gateway:
         self._limits = limits
         self._grace = grace
         self._listening = listening
+        self._foreground = foreground
         self._server: Server | None = None
         self.serving = False  # what the health service says too; changed in `_serve` only
         self._started = trio.current_time()
@@ -103,5 +107,6 @@ class Gateway:
         self._health.set_serving(serving)
 
     def _finished(self, call: Call, status: Status, seconds: float) -> None:
+        self._foreground.answered(call.started + seconds)
         if isinstance(call.about, About) and call.about.task_type:
             self._metrics.request_finished(call.about.task_type, call.about.operation, status, seconds)

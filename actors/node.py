@@ -261,7 +261,16 @@ class Node:
     def _make_gateway(self) -> Gateway:
         methods = [*self.tasks.methods(), *self.sync_tasks.methods(), *self.metadata.methods()]
         config = self.config
-        return Gateway(methods, self.health, self.metrics, self._address, config.limits, config.grace, self._listen)
+        return Gateway(
+            methods,
+            self.health,
+            self.metrics,
+            self._address,
+            config.limits,
+            config.grace,
+            self._listen,
+            self.timers.foreground,
+        )
 
     def _listen(self, gateway: Gateway, address: tuple[str, int]) -> None:
         self._gateway, self._address = gateway, address

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import trio
 
 from flytower.runtime.entity import Raised, Returned, TimedOut
+from flytower.runtime.foreground import Foreground
 from flytower.runtime.host_errors import LaneFull
-from flytower.runtime.workers import Worker
+from flytower.runtime.workers import QUIET_SHARE, TURN_SHARE, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,14 +82,18 @@ class Lane:
         name: What `Call.lane` says.
         limit: Calls that run at a time. It has to be at least the rate of calls times how long one takes.
         queue_limit: Calls that wait; more are refused with `LaneFull`.
+        foreground: Says whether somebody waits for an answer, and turns of the loop should be short.
     """
 
-    def __init__(self, name: str, limit: int, *, queue_limit: int = QUEUE_LIMIT) -> None:
+    def __init__(
+        self, name: str, limit: int, *, queue_limit: int = QUEUE_LIMIT, foreground: Foreground | None = None
+    ) -> None:
         if limit < 1 or queue_limit < 0:
             raise ValueError(f"lane {name!r} needs a limit of at least 1 and a queue_limit of at least 0")
         self.name = name
         self._limit = limit
         self._queue_limit = queue_limit
+        self._foreground = foreground or Foreground()
         self._nursery: trio.Nursery | None = None  # while open
         # The next seven are for the lane's workers too, and for nobody else.
         self.clock: Callable[[], float] = trio.current_time  # the clock's own method, once it is open: faster
@@ -185,6 +190,10 @@ class Lane:
         if not self.queue:
             self.queue.clear()  # gives back what a long queue has taken
         return call
+
+    def least_share(self, now: float) -> float:
+        """Return the seconds of a turn that a worker may take in any case."""
+        return QUIET_SHARE if self._foreground.is_quiet(now) else TURN_SHARE
 
     @property
     def wanted(self) -> int:

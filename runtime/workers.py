@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from flytower.runtime.lanes import Lane, LaneCall, Outcome
 
 TURN_SHARE = 0.00005
-"""Seconds of one turn of the loop that calls which never wait may take in a row: whoever reads meanwhile waits for it.
+"""Seconds of one turn of the loop that calls which never wait may take in a row while somebody asks, who waits for it.
 A poll takes some 0.00003; see `timers.BATCH`, which goes with it."""
+
+QUIET_SHARE = 0.0005
+"""And while nobody does; see `timers.QUIET_BATCH`."""
 
 LONGEST_SHARE = 0.001
 """What they may take when others have taken at least as long since the last turn: a server that is flooded with creates
@@ -44,7 +47,7 @@ class Worker:
         self._lane = lane
         self._call: LaneCall | None = None  # begun, and not over yet
         self._coming = True  # counted as such by the lane
-        self._share = TURN_SHARE  # of the next turn, in seconds
+        self._share = 0.0  # of the next turn, in seconds: as much as others have just taken
         self._task: trio.lowlevel.Task
         self._context: contextvars.Context  # the worker's own; no call runs in it
 
@@ -90,7 +93,8 @@ class Worker:
             await trio.lowlevel.checkpoint_if_cancelled()  # no call begins when the scope is spent, or the lane over
             self._arrive()
             alone = not lane.coming  # others that come take one call each, as there are so many of them
-            now, enough = lane.clock(), perf_counter() + self._share
+            now = lane.clock()
+            enough = perf_counter() + max(self._share, lane.least_share(now))
             while (call := lane.take()) is not None:
                 self._call = call
                 call.scope = scope
@@ -132,9 +136,9 @@ class Worker:
             lane.coming += 1
             left = perf_counter()
             await trio.lowlevel.checkpoint()
-            self._share = min(max(TURN_SHARE, perf_counter() - left), LONGEST_SHARE)
+            self._share = min(perf_counter() - left, LONGEST_SHARE)
         else:
-            self._share = TURN_SHARE
+            self._share = 0.0
             lane.idle.append(self)
             await trio.lowlevel.wait_task_rescheduled(self._leave)
 
