@@ -81,8 +81,8 @@ class ConnectorHost:
         self._behaviour = TaskBehaviour(connector, self.tell, self.state, directory, ledger, metrics)
         concurrency = self._policy.concurrency
         lanes = (POLL_LANE, CONTROL_LANE)
-        self._lanes = [Lane(name, concurrency, foreground=timers.foreground) for name in lanes]
-        self._host = EntityHost(connector.name, self._behaviour, timers, self._lanes, limit=limit)
+        self.lanes = [Lane(name, concurrency, foreground=timers.foreground) for name in lanes]
+        self._host = EntityHost(connector.name, self._behaviour, timers, self.lanes, limit=limit)
 
     async def run(self, context: Context) -> None:
         """Resume what the ledger has, then live until the stop."""

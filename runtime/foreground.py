@@ -13,12 +13,15 @@ class Foreground:
     """When a caller was last answered. Whoever serves callers writes it, timers and workers read it.
 
     A turn of the loop has its price, some 0.01 ms, whatever it does: short ones are for those who wait.
+
+    Args:
+        answered_at: When a caller was answered last, by trio's clock. Infinity: somebody always waits.
     """
 
     __slots__ = ("_answered_at",)
 
-    def __init__(self) -> None:
-        self._answered_at = -math.inf
+    def __init__(self, answered_at: float = -math.inf) -> None:
+        self._answered_at = answered_at
 
     def answered(self, now: float) -> None:
         """Note that a caller has got an answer; `now` is trio's clock."""

@@ -93,7 +93,7 @@ class Lane:
         self.name = name
         self._limit = limit
         self._queue_limit = queue_limit
-        self._foreground = foreground or Foreground()
+        self.foreground = foreground or Foreground()
         self._nursery: trio.Nursery | None = None  # while open
         # The next seven are for the lane's workers too, and for nobody else.
         self.clock: Callable[[], float] = trio.current_time  # the clock's own method, once it is open: faster
@@ -193,7 +193,7 @@ class Lane:
 
     def least_share(self, now: float) -> float:
         """Return the seconds of a turn that a worker may take in any case."""
-        return QUIET_SHARE if self._foreground.is_quiet(now) else TURN_SHARE
+        return QUIET_SHARE if self.foreground.is_quiet(now) else TURN_SHARE
 
     @property
     def wanted(self) -> int:

@@ -32,8 +32,9 @@ TICK = 0.010
 """Seconds. Timers are at most this late: nothing to a poll of a remote job, and it bounds how often the loop wakes."""
 
 BATCH = 2
-"""Timers that come due in one turn of the loop, while somebody asks and has to wait for it. While 10,000 tasks are polled a second,
-and with the workers' `TURN_SHARE` in step, a read takes 0.8 ms at p99 with 4, 0.5 with 2, 0.4 with 1 (measured)."""
+"""Timers that come due in one turn of the loop while somebody asks, who has to wait for it. While 10,000 tasks are
+polled a second, and with the workers' `TURN_SHARE` in step, a read takes 0.8 ms at p99 with 4, 0.5 with 2, 0.4 with 1
+(measured)."""
 
 QUIET_BATCH = 16
 """And while nobody does: a poll then takes a sixth less of the CPU (measured), and a turn half a millisecond."""

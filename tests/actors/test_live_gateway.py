@@ -18,6 +18,7 @@ from flytower.protocol.client import Client, open_client
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import TaskTemplate
 from flytower.protocol.status import RpcError, Status
+from flytower.runtime.foreground import QUIET_SECONDS
 from flytower.runtime.testing import CancelAtStep, no_leaks
 from tests.actors.external_system import ExternalSystem, Weather
 from tests.actors.live.connectors import JobMeta, TokenConnector
@@ -71,6 +72,19 @@ async def test_a_node_behind_a_socket_can_be_cancelled_at_any_step_and_leaves_no
         if not cut.hit:
             break
     assert hits > 30
+
+
+async def test_whoever_calls_has_the_timers_and_the_polls_keep_their_turns_of_the_loop_short() -> None:
+    deployment = Deployment()
+    async with no_leaks(), deployment.node() as node:
+        foreground = node.timers.foreground
+        began = trio.current_time()
+        assert foreground.is_quiet(began)
+        async with open_client(*node.address) as client:
+            await deployment.play(client)
+        assert not foreground.is_quiet(began)
+        assert foreground.is_quiet(trio.current_time() + 2 * QUIET_SECONDS)
+        assert all(lane.foreground is foreground for host in node.hosts.values() for lane in host.lanes)
 
 
 async def test_a_gateway_that_crashes_comes_back_on_its_port_and_the_tasks_never_noticed() -> None:

@@ -155,7 +155,7 @@ class World:
         if host is None or self.now() - self.crashed_at < 10:  # more often, and the node gives up: as it should
             return
         self.crashed_at = self.now()
-        nursery = host._lanes[0]._nursery
+        nursery = host.lanes[0]._nursery
         assert nursery is not None
         nursery.start_soon(_boom)
         self.settle()

@@ -14,6 +14,7 @@ from flytower.runtime.host_errors import EntityGone, EntityLives, HostFull
 from flytower.runtime.lanes import Lane
 from flytower.runtime.testing import run_virtual
 from flytower.runtime.timers import LARGEST_BATCH, Timers
+from tests.runtime.entities.turns import Turns
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -26,16 +27,6 @@ def nothing_is_left(bench: Any) -> None:
     assert bench.host._timers.statistics().pending == 0
     for lane in statistics.lanes.values():
         assert (lane.workers, lane.running, lane.queued) == (0, 0, 0)
-
-
-class Turns(trio.abc.Instrument):
-    """Counts the turns of the loop."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def after_io_wait(self, timeout: float) -> None:
-        self.count += 1
 
 
 async def five() -> int:

@@ -11,11 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flytower.runtime import timers as timers_module
+from flytower.runtime.foreground import Foreground
 from flytower.runtime.testing import run_virtual
-from flytower.runtime.timers import BACKLOG_TURNS, BATCH, LARGEST_BATCH, NO_TIMER, TICK, Timers
+from flytower.runtime.timers import BACKLOG_TURNS, BATCH, LARGEST_BATCH, NO_TIMER, QUIET_BATCH, TICK, Timers
+from tests.runtime.entities.turns import Turns
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
+
+
+ALWAYS, NEVER = math.inf, -math.inf  # when somebody was answered last, for `Foreground`
 
 
 class Owner:
@@ -42,16 +47,6 @@ def log() -> list[tuple[object, float]]:
 @pytest.fixture
 def timers() -> Timers:
     return Timers()
-
-
-class Turns(trio.abc.Instrument):
-    """Counts the turns of the loop."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def after_io_wait(self, timeout: float) -> None:
-        self.count += 1
 
 
 @pytest.mark.parametrize(("due", "fired"), [(4.0, 4.0), (0.07, 0.07), (1.001, 1.01), (1.0099, 1.01), (0.0, 0.0)])
@@ -169,10 +164,12 @@ async def test_no_turn_of_the_loop_fires_more_than_a_batch_and_none_is_idle_unti
     assert {time for _, time in log} == {1.0}
 
 
+@pytest.mark.parametrize(("answered", "batch"), [(ALWAYS, BATCH), (NEVER, QUIET_BATCH)])
 async def test_of_a_long_backlog_more_comes_due_in_a_turn_but_never_more_than_the_loop_can_bear(
-    log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+    answered: float, batch: int, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
-    timers, turns = Timers(), Turns()
+    """The least that comes due is little while somebody asks, who has to wait for it."""
+    timers, turns = Timers(foreground=Foreground(answered)), Turns()
     fired_in: dict[int, int] = {}
 
     def count() -> None:
@@ -186,7 +183,7 @@ async def test_of_a_long_backlog_more_comes_due_in_a_turn_but_never_more_than_th
     async with new_bench.running(timers):
         await trio.sleep(2)
     assert max(fired_in.values()) == LARGEST_BATCH
-    assert [fired_in[turn] for turn in sorted(fired_in)[-10:-1]] == [BATCH] * 9
+    assert [fired_in[turn] for turn in sorted(fired_in)[-10:-1]] == [batch] * 9
     assert len(log) == 2 * LARGEST_BATCH * BACKLOG_TURNS
 
 
