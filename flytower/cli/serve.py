@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
-import threading
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from flytower.cli.lean_imports import without_collections
 from flytower.cli.log_setup import configure_logs
 from flytower.cli.options import CommandOfSeveralValues, SeveralValues
 from flytower.cli.output import print_table
+from flytower.cli.stopping import Stopping
 from flytower.connectors.loading import load_entry_points, load_modules
 from flytower.connectors.registry import ConnectorRegistry
 from flytower.protocol.status import leaves
@@ -43,17 +42,8 @@ log = structlog.get_logger(__name__)
 CLOSE_SECONDS: Final = 5.0
 """How long closing the ledger may take: a checkpoint of SQLite's log takes less."""
 
-HURRY_SECONDS: Final = 2.0
-"""How long clean-up may take after a second signal; a connector's thread, for one, cannot be stopped at all."""
-
 YOUNG_OBJECTS: Final = 20_000
 """Objects that are made between two looks of the garbage collector, some megabytes; Python's 700 are for scripts."""
-
-LATE: Final = 1
-"""The exit code of a server that has not stopped within its grace."""
-
-SIGNAL_BASE: Final = 128
-"""A process that a signal ended says so with 128 and the signal's number, by the shells' convention."""
 
 
 @click.command(cls=CommandOfSeveralValues)
@@ -154,12 +144,11 @@ async def run_server(settings: Settings) -> int:
     except OSError as error:
         log.critical("The server cannot start", reason=str(error))
         return 1
-    stopping = _Stopping()
+    stopping = Stopping(settings.grace)
     code = 0
     try:
         async with trio.open_nursery() as nursery:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                nursery.start_soon(stopping.listen, signals, nursery.cancel_scope)
+            with stopping.listening(nursery.cancel_scope):
                 await _serve_until_asked(settings, stopping)
             nursery.cancel_scope.cancel(reason="the server has stopped")
     except* (SystemFailed, LedgerError) as failures:
@@ -169,20 +158,18 @@ async def run_server(settings: Settings) -> int:
     return stopping.code or code
 
 
-async def _serve_until_asked(settings: Settings, stopping: _Stopping) -> None:
+async def _serve_until_asked(settings: Settings, stopping: Stopping) -> None:
     async with _opened_ledger(settings, stopping) as store:
         if store is None:
             return
         async with open_node(_node_config(settings, store)) as node:
             _say_ready(node)
             await stopping.asked.wait()
-            log.info("Stopping: calls in flight may finish", grace=settings.grace)
-            _exit_later(settings.grace, LATE)  # be the event loop blocked, or the ledger
-            await node.stop(settings.grace)
+            await node.stop(stopping.left)
 
 
 @asynccontextmanager
-async def _opened_ledger(settings: Settings, stopping: _Stopping) -> AsyncIterator[Store | None]:
+async def _opened_ledger(settings: Settings, stopping: Stopping) -> AsyncIterator[Store | None]:
     """Open the ledger, and close it in the end. None: the server was asked to stop before it was open.
 
     Raises:
@@ -220,44 +207,6 @@ async def _check_addresses(settings: Settings) -> None:
             raise OSError(f"{format_address((host, port))} cannot be listened on: {error.strerror or error}") from error
         for listener in listeners:
             await listener.aclose()
-
-
-class _Stopping:
-    """The first signal asks, the second one insists."""
-
-    def __init__(self) -> None:
-        self.asked = trio.Event()
-        self.code = 0  # set by the second signal
-
-    async def cancel_when_asked(self, scope: trio.CancelScope) -> None:
-        """Cancel a scope at the first signal."""
-        await self.asked.wait()
-        scope.cancel(reason="the server was asked to stop")
-
-    async def listen(self, signals: AsyncIterator[int], server: trio.CancelScope) -> None:
-        async for number in signals:
-            if not self.asked.is_set():
-                log.info("A signal: stopping in order", signal=signal.Signals(number).name)
-                self.asked.set()
-                continue
-            self.code = SIGNAL_BASE + number
-            log.warning("A second signal: stopping at once", signal=signal.Signals(number).name)
-            _exit_later(HURRY_SECONDS, self.code)
-            server.cancel(reason="a second signal")
-            return
-
-
-def _exit_later(seconds: float, code: int) -> None:
-    """End the process after a time, whatever it is doing; from a thread, since the event loop may be blocked."""
-    timer = threading.Timer(seconds, _exit_now, (seconds, code))
-    timer.daemon = True
-    timer.start()
-
-
-def _exit_now(seconds: float, code: int) -> None:
-    # Nothing is lost by it: every intent is in the ledger before it is acted upon, and jobs run on their own.
-    log.critical("The server has not stopped in time, and is ended", seconds=seconds)
-    os._exit(code)
 
 
 def _node_config(settings: Settings, store: Store) -> NodeConfig:

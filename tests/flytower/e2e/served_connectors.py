@@ -6,6 +6,7 @@ in the folder in which the server runs. A call that has to wait does so for a fi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import uuid
@@ -32,9 +33,15 @@ from flytower.protocol.codec import struct_to_dict
 from flytower.protocol.literals import from_literal_map
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 FOLDER = Path.cwd()
+
+BLOCKING: dict[str, Callable[[], object]] = {
+    "sleep": lambda: time.sleep(3600),
+    "compute": lambda: hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1),  # in C, which looks for no signal
+}
+"""Ways to block the event loop for an hour, as far as anybody waits for it."""
 
 FAST = Policy(poll_minimum=0.02, poll_maximum=0.1, not_found_grace=0.0, delete_minimum=0.02)
 
@@ -70,7 +77,7 @@ class ScriptedMeta(ResourceMeta):
 
 
 class ScriptedConnector(AsyncConnectorBase):
-    """Its jobs do what their `custom` says: `create` (its answer), `wait` (for a file), `block` (seconds), `answer`."""
+    """Its jobs do what their `custom` says: `create` (its answer), `wait` (for a file), `block` (how), `answer`."""
 
     name = "Scripted Connector"
     policy = FAST
@@ -91,7 +98,8 @@ class ScriptedConnector(AsyncConnectorBase):
         if "wait" in custom:
             await wait_for(custom["wait"])
         if "block" in custom:
-            time.sleep(custom["block"])  # noqa: ASYNC251 - what a coroutine must not do
+            note("blocking", output_prefix)
+            BLOCKING[custom["block"]]()  # what a coroutine must not do
         said(custom.get("create", {}))
         job = uuid.uuid4().hex
         note("created", output_prefix, job)

@@ -167,7 +167,7 @@ class TestStop:
 
     def test_a_server_whose_event_loop_is_blocked_is_ended_when_its_grace_is_over(self, deploy: Deploy) -> None:
         with deploy("--grace", "2") as deployment:
-            request = create_request("scripted", {"wait": "go", "block": 3600})
+            request = create_request("scripted", {"wait": "go", "block": "sleep"})
             created = deployment.flyte.tasks.CreateTask.future(request, timeout=PATIENCE)
             until(deployment.record)
             health = deployment.flyte.health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
@@ -178,6 +178,31 @@ class TestStop:
             assert deployment.server.process.wait() == 1
             assert "has not stopped in time" in deployment.server.log()
             created.cancel()
+
+    @pytest.mark.parametrize("how", ["sleep", "compute"])
+    def test_the_grace_begins_at_the_signal_although_the_event_loop_is_blocked(self, deploy: Deploy, how: str) -> None:
+        with deploy("--grace", "2") as deployment:
+            created = self.blocking(deployment, how)
+            assert deployment.server.stop(signal.SIGTERM) == 1
+            assert "has not stopped in time" in deployment.server.log()
+            created.cancel()
+
+    @pytest.mark.parametrize("how", ["sleep", "compute"])
+    def test_so_does_the_hurry_of_a_second_signal(self, deploy: Deploy, how: str) -> None:
+        with deploy("--grace", "3600") as deployment:
+            created = self.blocking(deployment, how)
+            deployment.server.process.send_signal(signal.SIGTERM)
+            until(lambda: "A signal: stopping in order" in deployment.server.log())
+            assert deployment.server.stop(signal.SIGINT) == 130
+            created.cancel()
+
+    @staticmethod
+    def blocking(deployment: Deployment, how: str) -> Any:
+        """Have a connector block the event loop; return the create that does."""
+        request = create_request("scripted", {"block": how})
+        created = deployment.flyte.tasks.CreateTask.future(request, timeout=PATIENCE)
+        until(lambda: f"blocking {request.output_prefix}" in deployment.record())
+        return created
 
 
 class TestErrorBudget:
