@@ -6,8 +6,8 @@ and without waiting. ListAgents and GetAgent are therefore answered from memory,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from flytower.protocol.encode import encoded
 from flytower.protocol.generated.flyteidl.admin import GetAgentResponse, ListAgentsResponse
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from flytower.connectors.registry import Registry
 
 
-@dataclass(frozen=True, slots=True)
-class Routes:
+class Routes(NamedTuple):
     """The routing table: immutable, replaced as a whole.
 
     Args:
@@ -34,8 +33,8 @@ class Routes:
         listing: The encoded ListAgentsResponse.
     """
 
-    connectors: Mapping[TaskCategory, Bound] = field(default_factory=dict)
-    agents: Mapping[str, bytes] = field(default_factory=dict)
+    connectors: Mapping[TaskCategory, Bound] = MappingProxyType({})
+    agents: Mapping[str, bytes] = MappingProxyType({})
     listing: bytes = b""
 
     def lookup(self, category: TaskCategory) -> Bound:
@@ -69,14 +68,15 @@ class Routes:
         return text
 
 
-@dataclass(frozen=True, slots=True)
 class Lookup(Request["Bound"]):
     """Ask for what serves a category; fails with NOT_FOUND."""
 
-    category: TaskCategory
+    __slots__ = ("category",)
+
+    def __init__(self, category: TaskCategory) -> None:
+        self.category = category
 
 
-@dataclass(frozen=True, slots=True)
 class Refresh(Request[int]):
     """Read the connectors again; answers how many categories are served. For connectors registered at run time."""
 

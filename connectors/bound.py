@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 import trio
@@ -63,8 +62,7 @@ _SUBJECT |= {"get_logs": "resource_meta", "find": "key"}
 _OPTIONAL = ("get_metrics", "get_logs", "find")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """What a connector can do, and what its `create` has room for."""
 
     metrics: bool = False

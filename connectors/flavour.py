@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
 from enum import Enum
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import trio
 import trio_asyncio
@@ -52,8 +51,7 @@ def flavour_of(function: Callable[..., Any], declared: Flavour) -> Flavour:
     return declared if is_coroutine else Flavour.THREAD
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(NamedTuple):
     """One method of one connector, ready to be called from trio.
 
     Args:
@@ -91,7 +89,7 @@ class Method:
 
     def with_function(self, function: Callable[..., Any], flavour: Flavour) -> Method:
         """Return the same method with something else to call, such as a step of the generator that it returned."""
-        return replace(self, function=function, flavour=flavour)
+        return self._replace(function=function, flavour=flavour)
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if inspect.isasyncgenfunction(self.function):

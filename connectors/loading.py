@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -21,8 +20,7 @@ log = structlog.get_logger(__name__)
 ENTRY_POINT_GROUP = "flytower.connectors"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadFailure:
+class LoadFailure(NamedTuple):
     """A module whose connectors are not served.
 
     Args:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flytower.connectors.errors import InvalidRequest
 from flytower.protocol.codec import struct_to_dict
@@ -24,8 +23,7 @@ INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_C
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True, slots=True)
-class ShellCommand:
+class ShellCommand(NamedTuple):
     """A checked command.
 
     Args:
@@ -35,8 +33,8 @@ class ShellCommand:
     """
 
     arguments: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict)
-    cwd: Path | None = None
+    env: Mapping[str, str]
+    cwd: Path | None
 
     def environment(self) -> dict[str, str]:
         """Return the whole environment of the command."""

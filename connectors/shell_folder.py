@@ -15,8 +15,8 @@ import os
 import re
 import stat
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from flytower.connectors.errors import ConnectorError, ResourceMetaError
 from flytower.connectors.shell_process import Owner
@@ -80,8 +80,7 @@ def folder_untrusted(root: Path, job_id: str) -> JobFolder:
     return JobFolder(root / job_id)
 
 
-@dataclass(frozen=True, slots=True)
-class JobFolder:
+class JobFolder(NamedTuple):
     """One job's folder. It blocks, as files do: to be used from threads."""
 
     path: Path

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import signal
@@ -17,8 +16,7 @@ OWNER_WORDS = 4
 _PROC = Path("/proc")
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(NamedTuple):
     """What /proc/PID/stat says of a process that matters here. `start` is in clock ticks since boot."""
 
     pid: int
@@ -33,8 +31,7 @@ class Stat:
         return self.state in ("Z", "X", "x")
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """The process that runs a job: its wrapper, identified for as long as the machine is up, and beyond.
 
     Args:

@@ -6,8 +6,7 @@ import datetime as dt
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from flytower.connectors.errors import InvalidRequest
@@ -29,8 +28,7 @@ _ORDINARY_HEADERS = frozenset({"accept", "accept-language", "content-type", "use
 """Headers whose values are no secrets. Every other one may be a key, whatever it is called."""
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookRequest:
+class WebhookRequest(NamedTuple):
     """One request to make. Its `repr` shows neither headers nor URL, which hold tokens.
 
     Args:

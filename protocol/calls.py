@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import trio
 
@@ -35,7 +34,6 @@ class Pending(Protocol[R_co]):
         """Say that nobody waits any more."""
 
 
-@dataclass(slots=True)
 class Call:
     """One call of one client.
 
@@ -45,14 +43,26 @@ class Call:
         metadata: The request headers that a client may set, without the pseudo headers.
         peer: The caller's address for a log line, "127.0.0.1:53412".
         about: What the handler knows the call to be, for whoever counts calls (task type, operation).
+        started: When it began, on trio's clock; now unless given.
     """
 
-    method: str
-    deadline: float | None
-    metadata: Mapping[str, str | bytes]
-    peer: str
-    about: object = None
-    started: float = field(default_factory=trio.current_time)
+    __slots__ = ("about", "deadline", "metadata", "method", "peer", "started")
+
+    def __init__(
+        self,
+        method: str,
+        deadline: float | None,
+        metadata: Mapping[str, str | bytes],
+        peer: str,
+        about: object = None,
+        started: float | None = None,
+    ) -> None:
+        self.method = method
+        self.deadline = deadline
+        self.metadata = metadata
+        self.peer = peer
+        self.about = about
+        self.started = trio.current_time() if started is None else started
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never negative; None without a deadline."""
@@ -79,8 +89,7 @@ StreamHandler: TypeAlias = "Callable[[Call, Stream], Awaitable[None]]"
 """A trio coroutine; cancelled when the client hangs up, its deadline passes or the server's grace ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unary:
+class Unary(NamedTuple):
     """A method with one request and one response.
 
     Args:
@@ -97,8 +106,7 @@ class Unary:
     known: Known = not_known
 
 
-@dataclass(frozen=True, slots=True)
-class Streaming:
+class Streaming(NamedTuple):
     """A method where a side streams (GetTaskLogs, ExecuteTaskSync)."""
 
     path: str

@@ -134,13 +134,13 @@ class _Field(Protocol):
 Fields: TypeAlias = dict[int, _Field]
 
 
-@dataclasses.dataclass(slots=True)
 class _Single:
     """A field with one value, and the others of its oneof, which it displaces."""
 
-    name: str
-    read: Read
-    rivals: tuple[str, ...]
+    __slots__ = ("name", "read", "rivals")
+
+    def __init__(self, name: str, read: Read, rivals: tuple[str, ...]) -> None:
+        self.name, self.read, self.rivals = name, read, rivals
 
     def take(self, reader: _Reader, message: Message, position: int, end: int, _nesting: int) -> int:
         value, position = self.read(reader.data, position, end)
@@ -150,10 +150,11 @@ class _Single:
         return position
 
 
-@dataclasses.dataclass(slots=True)
 class _Repeated:
-    name: str
-    read: Read
+    __slots__ = ("name", "read")
+
+    def __init__(self, name: str, read: Read) -> None:
+        self.name, self.read = name, read
 
     def take(self, reader: _Reader, message: Message, position: int, end: int, _nesting: int) -> int:
         value, position = self.read(reader.data, position, end)
@@ -161,12 +162,13 @@ class _Repeated:
         return position
 
 
-@dataclasses.dataclass(slots=True)
 class _Packed:
     """Numbers one after another in one field; a repeated number may come this way or the other."""
 
-    name: str
-    read: Read
+    __slots__ = ("name", "read")
+
+    def __init__(self, name: str, read: Read) -> None:
+        self.name, self.read = name, read
 
     def take(self, reader: _Reader, message: Message, position: int, end: int, _nesting: int) -> int:
         position, stop = read_span_untrusted(reader.data, position, end)
@@ -177,18 +179,18 @@ class _Packed:
         return stop
 
 
-@dataclasses.dataclass(slots=True)
 class _SingleMessage:
-    name: str
-    type: type[Message]
-    rivals: tuple[str, ...]
+    __slots__ = ("kind", "name", "rivals")
+
+    def __init__(self, name: str, kind: type[Message], rivals: tuple[str, ...]) -> None:
+        self.name, self.kind, self.rivals = name, kind, rivals
 
     def take(self, reader: _Reader, message: Message, position: int, end: int, nesting: int) -> int:
         if nesting == 0:
             return self._take_outermost(reader, message, position, end)
         value = getattr(message, self.name)
         if value is None:
-            value = self._put(message, _blank(self.type))
+            value = self._put(message, _blank(self.kind))
         return reader.submessage(value, position, end, nesting)
 
     def _take_outermost(self, reader: _Reader, message: Message, position: int, end: int) -> int:
@@ -200,11 +202,11 @@ class _SingleMessage:
             shared = reader.known(encoded)
         elif is_shared(value):  # it goes on here, in a second part, and not for others
             value = self._put(message, own(value))
-        if type(shared) is self.type:
+        if type(shared) is self.kind:
             reader.count(0)
             self._put(message, shared)
             return stop
-        value = self._put(message, _blank(self.type)) if value is None else value
+        value = self._put(message, _blank(self.kind)) if value is None else value
         reader.submessage(value, position, end, 0)
         note(value, encoded)
         return stop
@@ -216,24 +218,25 @@ class _SingleMessage:
         return value
 
 
-@dataclasses.dataclass(slots=True)
 class _RepeatedMessage:
-    name: str
-    type: type[Message]
+    __slots__ = ("kind", "name")
+
+    def __init__(self, name: str, kind: type[Message]) -> None:
+        self.name, self.kind = name, kind
 
     def take(self, reader: _Reader, message: Message, position: int, end: int, nesting: int) -> int:
-        value = _blank(self.type)
+        value = _blank(self.kind)
         getattr(message, self.name).append(value)
         return reader.submessage(value, position, end, nesting)
 
 
-@dataclasses.dataclass(slots=True)
 class _Map:
     """A map is a repeated message of two fields, either of which may be missing."""
 
-    name: str
-    entry: type[Message]
-    value_type: Any
+    __slots__ = ("entry", "name", "value_type")
+
+    def __init__(self, name: str, entry: type[Message], value_type: Any) -> None:
+        self.name, self.entry, self.value_type = name, entry, value_type
 
     def take(self, reader: _Reader, message: Message, position: int, end: int, nesting: int) -> int:
         entry: Any = _blank(self.entry)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -29,15 +28,15 @@ DECODER_THREADS = 1
 """Large requests are decoded one after the other: more threads would only take the interpreter from the loop."""
 
 
-@dataclass(slots=True)
 class Counters:
     """What has happened since the server began."""
 
-    connections: int = 0
-    calls: int = 0
-    refused: int = 0
-    refused_connections: int = 0
-    resets: int = 0
+    def __init__(self) -> None:
+        self.connections = 0
+        self.calls = 0
+        self.refused = 0
+        self.refused_connections = 0
+        self.resets = 0
 
 
 class Dispatcher:

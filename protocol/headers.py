@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from grpclib.metadata import decode_bin_value, encode_bin_value, encode_grpc_message
 
@@ -47,8 +46,7 @@ class BadRequest(RpcError):  # noqa: N818 - the name that HTTP gives it
         self.http_status = http_status
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """What the headers of a call say.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from h2.exceptions import ProtocolError
@@ -24,11 +23,11 @@ class PeerGone(Exception):  # noqa: N818 - an event, not an error of anybody
     """The stream that should carry the response is closed: its client has reset it, or the connection is gone."""
 
 
-@dataclass(slots=True)
 class _Backlog:
-    data: bytes
-    sent: int
-    trailers: Headers | None
+    def __init__(self, data: bytes, trailers: Headers | None) -> None:
+        self.data = data
+        self.sent = 0
+        self.trailers = trailers
 
 
 class Outbound:
@@ -66,7 +65,7 @@ class Outbound:
 
     def write(self, stream_id: int, data: bytes, trailers: Headers | None = None) -> bool:
         """Send data, and then the trailers if they are given. False when some of it has to wait."""
-        backlog = _Backlog(data, 0, trailers)
+        backlog = _Backlog(data, trailers)
         if self._advance(stream_id, backlog):
             return True
         self._backlogs[stream_id] = backlog

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flytower.protocol.generated.methods import METHODS
 
@@ -16,8 +15,7 @@ AGENT_METADATA_SERVICE = "flyteidl.service.AgentMetadataService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
 
 
-@dataclass(frozen=True, slots=True)
-class MethodDescription:
+class MethodDescription(NamedTuple):
     """A method as the protocol declares it.
 
     Args:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 import trio
@@ -28,8 +27,7 @@ BACKLOG = 128
 """Connections that the kernel accepts ahead of us: a restart is met by every client at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerStatistics:
+class ServerStatistics(NamedTuple):
     """What a server does at the moment, and what it has done since it began."""
 
     connections: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
@@ -15,8 +15,7 @@ DEFAULT_KEPT = 100
 MAX_PATHS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(NamedTuple):
     """One message that was not delivered. Its contents are not kept: they may be secret, and big.
 
     Args:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
@@ -20,8 +19,7 @@ class ExitKind(Enum):
     CRASHED = "crashed"  # it raised
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(NamedTuple):
     """The end of one incarnation: what restart policies decide on, and what monitors are told.
 
     Args:

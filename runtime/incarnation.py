@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -24,23 +23,20 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
 class Commons:
     """What all actors of one system share.
 
     Args:
         rng: The source of randomness.
         new_id: The source of identifiers.
-        names: Who is where.
-        dead_letters: What was sent to the dead.
-        late: The paths of those that outlasted their grace, in the order in which it ended.
     """
 
-    rng: random.Random
-    new_id: Callable[[], str]
-    names: Names = field(default_factory=Names)
-    dead_letters: DeadLetters = field(default_factory=DeadLetters)
-    late: list[str] = field(default_factory=list)
+    def __init__(self, rng: random.Random, new_id: Callable[[], str]) -> None:
+        self.rng = rng
+        self.new_id = new_id
+        self.names = Names()  # who is where
+        self.dead_letters = DeadLetters()  # what was sent to the dead
+        self.late: list[str] = []  # the paths of those that outlasted their grace, in the order in which it ended
 
 
 class Incarnation:

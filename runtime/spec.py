@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -38,7 +37,6 @@ class Restart(Enum):
         return self is Restart.PERMANENT or (self is Restart.TRANSIENT and exit.crashed)
 
 
-@dataclass(frozen=True, eq=False)
 class ChildSpec:
     """How to run one child. A spec is for one place: it owns the address that outlives the incarnations.
 
@@ -51,29 +49,33 @@ class ChildSpec:
         start_within: Seconds until it must be ready; `math.inf` for ever.
     """
 
-    name: str
-    factory: Callable[[], Child]
-    restart: Restart = Restart.PERMANENT
-    grace: float = DEFAULT_GRACE
-    start_within: float = DEFAULT_START_WITHIN
-    address: Address = field(init=False, repr=False)
+    def __init__(
+        self,
+        name: str,
+        factory: Callable[[], Child],
+        restart: Restart = Restart.PERMANENT,
+        grace: float = DEFAULT_GRACE,
+        start_within: float = DEFAULT_START_WITHIN,
+    ) -> None:
+        if not name or "/" in name:
+            raise ValueError(f"a child's name is one component of a path, not {name!r}")
+        if not (grace >= 0 and start_within > 0):
+            raise ValueError(f"{name}: grace must not be negative, and start_within must be more than 0 s")
+        self.name = name
+        self.factory = factory
+        self.restart = restart
+        self.grace = grace
+        self.start_within = start_within
+        self.address = Address(name)
 
-    def __post_init__(self) -> None:
-        if not self.name or "/" in self.name:
-            raise ValueError(f"a child's name is one component of a path, not {self.name!r}")
-        if not (self.grace >= 0 and self.start_within > 0):
-            raise ValueError(f"{self.name}: grace must not be negative, and start_within must be more than 0 s")
-        object.__setattr__(self, "address", self._make_address())
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}, {self.restart.value}, grace {self.grace:g} s>"
 
     def incarnate(self) -> Child:
         """Make the child for one more incarnation."""
         return self.factory()
 
-    def _make_address(self) -> Address:
-        return Address(self.name)
 
-
-@dataclass(frozen=True, eq=False)
 class ServiceSpec(ChildSpec, Generic[M]):
     """How to run a service; `ref` is how to talk to it, before it starts and across restarts.
 
@@ -83,17 +85,23 @@ class ServiceSpec(ChildSpec, Generic[M]):
     """
 
     factory: Callable[[], Service[M]]
-    mailbox: int = DEFAULT_BOUND
-    drain: bool = False
-    ref: Ref[M] = field(init=False, repr=False)
+
+    def __init__(
+        self,
+        name: str,
+        factory: Callable[[], Service[M]],
+        restart: Restart = Restart.PERMANENT,
+        grace: float = DEFAULT_GRACE,
+        start_within: float = DEFAULT_START_WITHIN,
+        mailbox: int = DEFAULT_BOUND,
+        *,
+        drain: bool = False,
+    ) -> None:
+        super().__init__(name, factory, restart, grace, start_within)
+        self.address = self.ref = Ref[M](name, mailbox, drain=drain)
 
     def incarnate(self) -> Child:
         """Make the service, and give it its address."""
         service = self.factory()
         service.bind(self.ref)
         return service
-
-    def _make_address(self) -> Address:
-        ref: Ref[M] = Ref(self.name, self.mailbox, drain=self.drain)
-        object.__setattr__(self, "ref", ref)
-        return ref

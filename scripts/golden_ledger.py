@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from flytower.actors.ledger.row import Row
@@ -68,7 +67,7 @@ def main(folder: Path) -> None:
     store.post(rows[2].id, "delete", BEGUN + 100)
     store.own("process 1 on golden")
     store.close()
-    expected = {"rows": [{**asdict(row)} for row in rows], "commands": [[1, rows[2].id, "delete", BEGUN + 100]]}
+    expected = {"rows": [row._asdict() for row in rows], "commands": [[1, rows[2].id, "delete", BEGUN + 100]]}
     text = json.dumps(expected, default=lambda value: {"hex": value.hex()}, indent=1, ensure_ascii=False)
     path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 

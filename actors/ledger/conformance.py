@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flytower.actors.ledger.row import Row
@@ -136,8 +135,8 @@ def values_come_back_exactly(open_store: OpenStore) -> None:
 
 def rows_of_a_category(open_store: OpenStore) -> None:
     """`rows` of a category are those whose name and version are both right."""
-    there, other = _row("cat-1", 1), replace(_row("cat-2", 1), category_version=1)
-    elsewhere = replace(_row("cat-3", 1), category_name="another")
+    there, other = _row("cat-1", 1), _row("cat-2", 1)._replace(category_version=1)
+    elsewhere = _row("cat-3", 1)._replace(category_name="another")
     with _opened(open_store, "cat-1", "cat-2", "cat-3") as store:
         store.put([there, other, elsewhere])
         found = [row for row in store.rows(("conformance", 0)) if row.id.startswith("cat-")]
@@ -148,7 +147,7 @@ def a_history_ends_with_the_row(open_store: OpenStore) -> None:
     """The history is in order of seq, its last change is the row that is kept, and it goes with the row."""
     with _opened(open_store, "hist-1") as store:
         _same(list(store.history("hist-1")), [], "what was never put has no history")
-        last = replace(_row("hist-1", 3, stage="living"), changed_at=1.5, phase=4, wish=True, note="why")
+        last = _row("hist-1", 3, stage="living")._replace(changed_at=1.5, phase=4, wish=True, note="why")
         store.put([_row("hist-1", 1), _row("hist-1", 2)])
         store.put([last])
         history = store.history("hist-1")

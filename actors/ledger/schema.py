@@ -6,8 +6,6 @@ Alembic's migrations make them; a test holds the two together.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -98,20 +96,15 @@ owner = Table(
 )
 """One row: how many servers have owned this ledger, and who is the last. A server of an earlier epoch may not write."""
 
-ROW_FIELDS = tuple(field.name for field in fields(Row))
+ROW_FIELDS = Row._fields
 
 FIRST_FIELDS = ROW_FIELDS[: ROW_FIELDS.index("unread")]
 """Those of schema 0001, which every digest is of."""
 
-_values = attrgetter(*ROW_FIELDS)
-_first_values = attrgetter(*FIRST_FIELDS)
-
 
 def values_of(row: Row) -> dict[str, Any]:
     """Return the column values of a row, digest included."""
-    values = dict(zip(ROW_FIELDS, _values(row), strict=True))
-    values["digest"] = digest_of(row)
-    return values
+    return {**row._asdict(), "digest": digest_of(row)}
 
 
 def change_of(row: Row) -> dict[str, Any]:
@@ -135,7 +128,7 @@ def row_of(values: RowMapping) -> tuple[Row, bool]:
 
 def digest_of(row: Row) -> bytes:
     """Digest the content of a row: databases notice torn pages, but not a flipped bit inside a value."""
-    said = repr(_first_values(row))  # None is not b"None", and every value has an end
+    said = repr(row[: len(FIRST_FIELDS)])  # None is not b"None", and every value has an end
     if row.unread:  # what came later joins in where it says something: rows of an earlier schema keep their digests
         said += "unread"
     content = said.encode("utf-8", "surrogatepass")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flytower.actors.births import row_of
@@ -58,7 +57,7 @@ def check_settled(world: World) -> None:
             assert row is not None or not actor.task.key, "a job of ours is in no ledger"
         else:
             assert row is not None, "the ledger does not know that it ended"
-            assert replace(row, note="") == row_of(actor.task), "the ledger does not know how it ended"
+            assert row._replace(note="") == row_of(actor.task), "the ledger does not know how it ended"
     for job in world.external.jobs.values():
         if job.alive and job.token not in world.unknown | world.forgotten | waiting_for_credentials:
             assert not {job.token, adopted_id(CATEGORY, job.meta)} & world.confirmed, "a deleted job lives"

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -378,4 +377,4 @@ def test_it_says_what_it_is_without_its_password(path: Path) -> None:
 
 
 def test_a_digest_tells_what_is_not_there_from_what_spells_the_same() -> None:
-    assert digest_of(replace(row(1), meta=None)) != digest_of(replace(row(1), meta=b"None"))
+    assert digest_of(row(1)._replace(meta=None)) != digest_of(row(1)._replace(meta=b"None"))
