@@ -2,99 +2,29 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import trio
 
 from flytower.connectors import (
-    AsyncConnectorBase,
     Bound,
     ConnectorContractError,
-    ConnectorError,
     ConnectorMethodNotImplemented,
-    Flavour,
     InvalidResource,
     JobNotFound,
     Policy,
-    Recovery,
     Resource,
-    ResourceMeta,
     ResourceMetaError,
-    SyncConnectorBase,
     TaskExecution,
     TaskTemplate,
 )
-from flytower.protocol.codec import struct_to_dict
 from flytower.protocol.encode import encoded
 from flytower.protocol.generated.flyteidl import admin
-from flytower.protocol.generated.flyteidl.core import ExecutionMetricResult, LiteralMap, TaskExecutionPhase
+from flytower.protocol.generated.flyteidl.core import LiteralMap, TaskExecutionPhase
 from flytower.protocol.literals import from_literal_map, to_literal_map
 from flytower.protocol.received import share
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-META = b'{"job_id":"1"}'
-
-
-class Meta(ResourceMeta):
-    job_id: str
-
-
-class Recording(AsyncConnectorBase):
-    """Notes its calls, and answers what a test has put into `answers`; an exception there is raised."""
-
-    name = "Recording"
-
-    def __init__(self, metadata_type: type[ResourceMeta] = Meta, **answers: Any) -> None:
-        super().__init__(task_type_name="recording", metadata_type=metadata_type)
-        self.answers = {"create": Meta("1"), "get": Resource(TaskExecution.RUNNING), "delete": None, **answers}
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-
-    def answer(self, method: str, given: dict[str, Any]) -> Any:
-        self.calls.append((method, given))
-        if isinstance(self.answers[method], BaseException):
-            raise self.answers[method]
-        return self.answers[method]
-
-    async def create(self, **kwargs: Any) -> Any:  # type: ignore[override]  # takes whatever it is given
-        return self.answer("create", kwargs)
-
-    def get(self, resource_meta: Meta, **kwargs: Any) -> Any:
-        return self.answer("get", {"resource_meta": resource_meta, **kwargs})
-
-    async def delete(self, meta: Meta) -> Any:  # type: ignore[override]  # its own name for it, and nothing else
-        return self.answer("delete", {"meta": meta})
-
-
-class Full(Recording):
-    def get_metrics(self, resource_meta: Meta, **kwargs: Any) -> Any:
-        return self.answer("get_metrics", kwargs)
-
-    def find(self, key: str, **kwargs: Any) -> Any:
-        return self.answer("find", {"key": key})
-
-
-class Sync(SyncConnectorBase):
-    name = "Sync"
-
-    def __init__(self, answer: Any = None) -> None:
-        super().__init__(task_type_name="sync")
-        self.answer = answer
-
-    def do(self, task_template: Any, output_prefix: str, inputs: Any = None, **kwargs: Any) -> Any:
-        return self.answer or Resource(
-            TaskExecution.SUCCEEDED, outputs={"prefix": output_prefix, "more": sorted(kwargs)}
-        )
-
-
-async def create(bound: Bound, key: str = "k") -> bytes:
-    return await bound.create(TaskTemplate(type="recording"), "s3://out", LiteralMap(), None, key)
-
-
-# ---- calls ----------------------------------------------------------------------------------------------------
+from tests.connectors.recording import META, Full, Meta, Recording, Sync, create
 
 
 async def test_create_is_given_everything_and_its_metadata_comes_back_as_bytes() -> None:
@@ -200,9 +130,6 @@ async def test_plain_methods_share_the_threads_that_the_policy_allows() -> None:
     assert Narrow.at_once == [1] * 5
 
 
-# ---- what connectors get wrong --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("answer", [None, "job-1", {"job_id": "1"}, Resource(TaskExecution.RUNNING)])
 async def test_a_create_that_returns_no_metadata_is_the_authors_fault(answer: Any) -> None:
     with pytest.raises(ConnectorContractError, match="create of Recording returned a"):
@@ -256,65 +183,6 @@ async def test_what_an_author_raises_arrives() -> None:
         await Bound(Recording(delete=ConnectionError("no"))).delete(META)
 
 
-class Odd(ResourceMeta):
-    job_id: str
-    encoded: ClassVar[Any] = b"odd"
-    decoded: ClassVar[Any] = None
-
-    def encode(self) -> bytes:
-        encoded: bytes = _raised_or(self.encoded)
-        return encoded
-
-    @classmethod
-    def decode(cls, data: bytes) -> Any:
-        return _raised_or(cls.decoded or cls(job_id=data.decode()))
-
-
-def _raised_or(value: Any) -> Any:
-    if isinstance(value, BaseException):
-        raise value
-    return value
-
-
-async def test_an_author_may_encode_as_he_likes() -> None:
-    connector = Recording(metadata_type=Odd, create=Odd("7"))
-    bound = Bound(connector)
-    assert await create(bound) == b"odd"
-    await bound.get(b"odd")
-    assert connector.calls[-1][1]["resource_meta"].job_id == "odd"
-
-
-@pytest.mark.parametrize("error", [KeyError("x"), RecursionError(), SystemExit(1)])
-async def test_whatever_his_codec_raises_is_one_kind_of_error(
-    error: BaseException, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bound = Bound(Recording(metadata_type=Odd, create=Odd("7")))
-    monkeypatch.setattr(Odd, "encoded", error)
-    monkeypatch.setattr(Odd, "decoded", error)
-    with pytest.raises(ResourceMetaError):
-        await create(bound)
-    for call in (bound.get, bound.delete, bound.decode):
-        with pytest.raises(ResourceMetaError):
-            await _maybe_await(call(META))
-
-
-async def _maybe_await(value: Any) -> Any:
-    return await value if hasattr(value, "__await__") else value
-
-
-async def test_a_codec_that_gives_something_else_is_the_authors_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    bound = Bound(Recording(metadata_type=Odd, create=Odd("7")))
-    monkeypatch.setattr(Odd, "encoded", "text")
-    monkeypatch.setattr(Odd, "decoded", Meta("1"))
-    with pytest.raises(ConnectorContractError, match="not bytes"):
-        await create(bound)
-    with pytest.raises(ResourceMetaError, match="but a Meta"):
-        bound.decode(META)
-
-
-# ---- what connectors do not have ------------------------------------------------------------------------------
-
-
 async def test_methods_that_are_not_there_say_so() -> None:
     bound = Bound(Recording())
     assert (bound.capabilities.metrics, bound.capabilities.logs, bound.capabilities.find) == (False, False, False)
@@ -348,107 +216,7 @@ async def test_a_connector_of_the_other_kind_has_no_such_call() -> None:
         await create(Bound(Sync()))
 
 
-# ---- metrics --------------------------------------------------------------------------------------------------
-
-
-async def test_metrics_are_a_message_results_or_a_dictionary() -> None:
-    result = ExecutionMetricResult(metric="cpu")
-    message = admin.GetTaskMetricsResponse(results=[result])
-    assert await Bound(Full(get_metrics=message)).metrics(META) is message
-    assert (await Bound(Full(get_metrics=[result])).metrics(META)).results == [result]
-    response = await Bound(Full(get_metrics={"cpu": 0.5, "series": {"values": [1, 2]}})).metrics(META)
-    found = {one.metric: struct_to_dict(one.data) for one in response.results if one.data}
-    assert found == {"cpu": {"value": 0.5}, "series": {"values": [1, 2]}}
-
-
-async def test_the_question_reaches_get_metrics() -> None:
-    connector = Full(get_metrics={})
-    start, end, step = (
-        dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
-        dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
-        dt.timedelta(hours=1),
-    )
-    await Bound(connector).metrics(META, queries=["cpu"], start_time=start, end_time=end, step=step)
-    assert connector.calls == [
-        ("get_metrics", {"queries": ["cpu"], "start_time": start, "end_time": end, "step": step})
-    ]
-
-
-@pytest.mark.parametrize("answer", [None, "cpu", ["cpu"], {"cpu": object()}, {"cpu": float("nan")}])
-async def test_metrics_that_cannot_be_shown_are_the_authors_fault(answer: Any) -> None:
-    with pytest.raises(ConnectorContractError):
-        await Bound(Full(get_metrics=answer)).metrics(META)
-
-
-# ---- registration ---------------------------------------------------------------------------------------------
-
-
-def test_a_connector_with_a_method_missing_cannot_be_made() -> None:
-    class Half(AsyncConnectorBase):
-        def create(self, *args: Any, **kwargs: Any) -> Any: ...
-
-    with pytest.raises(TypeError, match="abstract"):
-        Half(task_type_name="half", metadata_type=Meta)  # type: ignore[abstract]
-
-
-@pytest.mark.parametrize("kind", [Meta("1"), dict, None])
-def test_a_metadata_type_that_is_none_is_refused(kind: Any) -> None:
-    with pytest.raises(ConnectorContractError, match="metadata_type"):
-        Recording(metadata_type=kind)
-
-
-def changed(**attributes: Any) -> Callable[[], Recording]:
-    return type("Changed", (Recording,), attributes)
-
-
-@pytest.mark.parametrize(
-    ("attributes", "problem"),
-    [
-        ({"name": ""}, "name must be"),
-        ({"name": 5}, "name must be"),
-        ({"policy": {"get_timeout": 1}}, "policy must be"),
-        ({"flavour": "asyncio"}, "flavour must be"),
-        ({"flavour": Flavour.THREAD}, "flavour must be"),
-        ({"policy": Policy(recovery=Recovery.FIND)}, "no method `find`"),
-        ({"get": lambda self, resource_meta, secret: None}, "get of Recording asks for 'secret'"),
-        ({"create": lambda self, project: None}, "create of Recording asks for 'project'"),
-        (
-            {"create": lambda self, task_template: None, "policy": Policy(recovery=Recovery.TOKEN)},
-            "takes no `idempotency_key`",
-        ),
-    ],
-)
-def test_a_connector_that_cannot_work_is_refused_at_registration(attributes: dict[str, Any], problem: str) -> None:
-    with pytest.raises(ConnectorContractError, match=problem):
-        Bound(changed(**attributes)())
-
-
-def test_a_connector_that_forgot_its_base_class_is_told_so() -> None:
-    with pytest.raises(ConnectorContractError, match="super"):
-        Bound(changed(__init__=lambda self: None)())
-
-
-def test_something_else_is_no_connector() -> None:
-    with pytest.raises(ConnectorContractError):
-        Bound("connector")  # type: ignore[arg-type]
-
-
-def test_what_is_known_of_a_connector_is_there_to_read() -> None:
-    bound = Bound(Full())
-    assert (bound.name, str(bound.category), bound.is_sync) == ("Recording", "recording_v0", False)
-    assert bound.capabilities.metrics
-    assert bound.capabilities.find
-    assert bound.capabilities.idempotency_key
-    assert repr(bound) == "<Bound 'Recording' for recording_v0>"
-    assert Bound(Sync()).is_sync
-
-
 async def test_literal_maps_go_through_unchanged() -> None:
     outputs = to_literal_map({"x": 1})
     resource = await Bound(Sync(Resource(TaskExecution.SUCCEEDED, outputs=outputs))).do(TaskTemplate(), "", None)
     assert resource.outputs is outputs
-
-
-def test_errors_about_connectors_have_one_base() -> None:
-    assert issubclass(ConnectorContractError, ConnectorError)
-    assert issubclass(ConnectorMethodNotImplemented, ConnectorError)

@@ -23,7 +23,6 @@ from flytower.connectors import (
     Flavour,
     LogLine,
     LogPage,
-    ResourceMeta,
     TaskLog,
 )
 from flytower.connectors.logs import CHARACTERS_PER_MESSAGE, LINE_LIMIT, LINES_PER_MESSAGE, messages_of
@@ -32,15 +31,10 @@ from flytower.protocol.generated.flyteidl.admin import (
     GetTaskLogsResponseBody,
     GetTaskLogsResponseHeader,
 )
+from tests.connectors.recording import META, Meta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-
-META = b'{"job_id":"1"}'
-
-
-class Meta(ResourceMeta):
-    job_id: str
 
 
 class Base(AsyncConnectorBase):
