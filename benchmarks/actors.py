@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
-from _host import BenchContext, running
+from _host import running
 from _table import print_heading, print_table
 
 from flytower.runtime.entity import Behaviour, Call, Reply, Wake, Woke
@@ -26,6 +26,7 @@ from flytower.runtime.ref import Request
 from flytower.runtime.service import Service
 from flytower.runtime.spec import ServiceSpec
 from flytower.runtime.system import open_system
+from flytower.runtime.testing import LoneContext
 from flytower.runtime.timers import BATCH, Timers
 
 if TYPE_CHECKING:
@@ -349,7 +350,7 @@ async def storm(batch: int) -> tuple[float, float]:
     host = EntityHost("bench", Poller(), timers, [Lane("polls", WORKERS)])
     for key in range(STORM):
         host.start(key, None)
-    context = BenchContext()
+    context = LoneContext()
     async with trio.open_nursery() as nursery, running(host):
         nursery.start_soon(timers.run, context)
         await context.is_ready.wait()

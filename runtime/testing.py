@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, cast
@@ -20,6 +22,31 @@ Ts = TypeVarTuple("Ts")
 def run_virtual(function: Callable[[*Ts], Awaitable[R]], *args: *Ts) -> R:
     """Run a trio program on a virtual clock, which jumps to the next deadline whenever all tasks wait."""
     return trio.run(function, *args, clock=MockClock(autojump_threshold=0))
+
+
+class LoneContext:
+    """What a child is given to run with when no supervisor runs it.
+
+    Args:
+        seed: Of its randomness.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.path = "/alone/child"
+        self.name = "child"
+        self.rng = random.Random(seed)  # noqa: S311 - seeded
+        self.new_id: Callable[[], str] = map(str, itertools.count()).__next__
+        self.grace = 5.0
+        self.stop_requested = trio.Event()
+        self.is_ready = trio.Event()
+
+    def ready(self) -> None:
+        """Note that the child is up."""
+        self.is_ready.set()
+
+    def shielded(self, seconds: float) -> trio.CancelScope:
+        """Return a scope that no cancellation reaches for `seconds`."""
+        return trio.CancelScope(shield=True, deadline=trio.current_time() + seconds)
 
 
 # ---- step by step ---------------------------------------------------------------------------------------------

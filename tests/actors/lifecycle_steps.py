@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flytower.actors.births import row_of
 from flytower.actors.events import (
     CreateAsked,
+    CreateFailed,
     DeleteAsked,
     Demand,
+    Due,
     Event,
     Forget,
     Hibernate,
@@ -24,7 +26,7 @@ from flytower.actors.identity import encode_reference
 from flytower.actors.lifecycle import step
 from flytower.actors.task import Stage, Task
 from flytower.connectors.category import TaskCategory
-from flytower.connectors.policy import Policy
+from flytower.connectors.policy import Policy, Recovery
 from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest, Resource
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.status import RpcError, Status
@@ -42,6 +44,8 @@ META = b'{"job":1}'
 TASK = "0123456789abcdef" * 2
 REFERENCE = encode_reference(TASK)
 NOBODY_READS = Demand(NOW)
+TOKEN, FIND, NEITHER = (Policy(recovery=recovery) for recovery in (Recovery.TOKEN, Recovery.FIND, Recovery.NEITHER))
+DUE = Due(NOBODY_READS)
 
 
 def resource(phase: Phase, message: str = "") -> bytes:
@@ -53,6 +57,10 @@ RUNNING = resource(Phase.RUNNING, "busy")
 
 def failure(kind: FailureKind = FailureKind.TRANSIENT, after: float = 0.0) -> Failure:
     return Failure(kind, "HTTP 503", after)
+
+
+TIMEOUT = CreateFailed(failure(FailureKind.TIMEOUT))
+RAISED = CreateFailed(failure(FailureKind.TRANSIENT))
 
 
 def polled(phase: Phase = Phase.RUNNING, message: str = "busy", demand: Demand = NOBODY_READS) -> Polled:
@@ -73,6 +81,11 @@ def a_task(stage: Stage, policy: Policy | None = None, **fields: Any) -> Task:
         Stage.UNKNOWN: {"name": REFERENCE, "phase": Phase.FAILED, "resource": resource(Phase.FAILED)},
     }
     return Task(stage=stage, **{**begun, **usual[stage], **fields})
+
+
+def creating(policy: Policy | None = None, **fields: object) -> Life:
+    """Return the life of a task whose create runs."""
+    return Life(a_task(Stage.CREATING, policy, **fields))
 
 
 class Life:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from flytower.actors.births import adopt, adopt_to_delete, reserve, restart, resume, row_of
@@ -12,7 +14,6 @@ from flytower.actors.identity import Identity, adopted_id, task_id
 from flytower.actors.ledger.row import Row
 from flytower.actors.task import Stage
 from flytower.connectors.category import TaskCategory
-from flytower.connectors.policy import Policy, Recovery
 from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.generated.flyteidl.core import TaskTemplate
@@ -20,19 +21,24 @@ from flytower.runtime.entity import Wake
 from flytower.runtime.promise import Promise
 from tests.actors.lifecycle_steps import (
     CATEGORY,
+    FIND,
     META,
+    NEITHER,
     NOBODY_READS,
     NOW,
     REFERENCE,
     RUNNING,
     TASK,
+    TOKEN,
     Life,
     a_task,
     failure,
     resource,
 )
 
-TOKEN, FIND, NEITHER = (Policy(recovery=recovery) for recovery in (Recovery.TOKEN, Recovery.FIND, Recovery.NEITHER))
+if TYPE_CHECKING:
+    from flytower.connectors.policy import Policy
+
 REQUEST = CreateTaskRequest(template=TaskTemplate(type="spark"), output_prefix="s3://b/0")
 IDENTITY = Identity("k", "p", 3)
 

@@ -8,7 +8,6 @@ from flytower.actors.events import (
     Created,
     CreateFailed,
     DeleteAsked,
-    Due,
     Recorded,
     RecordFailed,
     Superseded,
@@ -20,22 +19,28 @@ from flytower.actors.task import Stage
 from flytower.connectors.policy import Policy, Recovery
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.status import RpcError, Status
-from tests.actors.lifecycle_steps import META, NOBODY_READS, NOW, REFERENCE, Life, a_task, failure, status_of
+from tests.actors.lifecycle_steps import (
+    DUE,
+    FIND,
+    META,
+    NEITHER,
+    NOW,
+    RAISED,
+    REFERENCE,
+    TOKEN,
+    Life,
+    a_task,
+    creating,
+    failure,
+    status_of,
+)
 from tests.actors.lifecycle_world import World
 
-TOKEN, FIND, NEITHER = (Policy(recovery=recovery) for recovery in (Recovery.TOKEN, Recovery.FIND, Recovery.NEITHER))
-DUE = Due(NOBODY_READS)
-TIMEOUT = CreateFailed(failure(FailureKind.TIMEOUT))
-RAISED = CreateFailed(failure(FailureKind.TRANSIENT))
 FULL = "the disk is full"
 
 
 def reserved(policy: Policy | None = None, **fields: object) -> Life:
     return Life(a_task(Stage.RESERVED, policy, **fields))
-
-
-def creating(policy: Policy | None = None, **fields: object) -> Life:
-    return Life(a_task(Stage.CREATING, policy, **fields))
 
 
 # ---- RESERVED -------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flytower.actors.ending import MAX_COUNTED_FAILURES
-from flytower.actors.events import Answering, DeleteAsked, DeleteFailed, Due, Gone, Recorded, RecordFailed
+from flytower.actors.events import Answering, DeleteAsked, DeleteFailed, Gone, Recorded, RecordFailed
 from flytower.actors.failures import FailureKind
 from flytower.actors.steps import LEDGER_RETRY
 from flytower.actors.task import Stage
@@ -13,9 +13,8 @@ from flytower.connectors.policy import Policy
 from flytower.protocol.generated.flyteidl.admin import Resource
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.status import Status
-from tests.actors.lifecycle_steps import NOBODY_READS, Life, a_task, failure, resource, status_of
+from tests.actors.lifecycle_steps import DUE, Life, a_task, failure, resource, status_of
 
-DUE = Due(NOBODY_READS)
 FULL = "the disk is full"
 VERDICT = resource(Phase.FAILED, "the job can no longer be followed")
 OVER = [Stage.FINISHED, Stage.DELETED, Stage.UNKNOWN]

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from flytower.actors.failures import FailureKind
 from flytower.connectors.policy import Recovery
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
-from tests.actors.lifecycle_world import Actor, World
+from tests.actors.lifecycle_world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.actors.lifecycle_server import Actor
 
 EFFECTS = ("now", "never", "late")
 """What a call that was given up, or cut off, does in the external system."""

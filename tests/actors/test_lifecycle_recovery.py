@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from flytower.actors.births import resume, row_of
@@ -10,7 +12,6 @@ from flytower.actors.events import (
     Created,
     CreateFailed,
     DeleteAsked,
-    Due,
     Event,
     FindFailed,
     NotFound,
@@ -19,20 +20,27 @@ from flytower.actors.events import (
 )
 from flytower.actors.failures import NOT_MADE, FailureKind
 from flytower.actors.task import Stage
-from flytower.connectors.policy import Policy, Recovery
 from flytower.protocol.generated.flyteidl.admin import CreateTaskRequest
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.protocol.status import RpcError
-from tests.actors.lifecycle_steps import META, NOBODY_READS, NOW, REFERENCE, Life, a_task, failure
+from tests.actors.lifecycle_steps import (
+    DUE,
+    FIND,
+    META,
+    NEITHER,
+    NOW,
+    RAISED,
+    REFERENCE,
+    TIMEOUT,
+    TOKEN,
+    Life,
+    a_task,
+    creating,
+    failure,
+)
 
-TOKEN, FIND, NEITHER = (Policy(recovery=recovery) for recovery in (Recovery.TOKEN, Recovery.FIND, Recovery.NEITHER))
-DUE = Due(NOBODY_READS)
-TIMEOUT = CreateFailed(failure(FailureKind.TIMEOUT))
-RAISED = CreateFailed(failure(FailureKind.TRANSIENT))
-
-
-def creating(policy: Policy | None = None, **fields: object) -> Life:
-    return Life(a_task(Stage.CREATING, policy, **fields))
+if TYPE_CHECKING:
+    from flytower.connectors.policy import Policy
 
 
 @pytest.mark.parametrize(("policy", "operation"), [(TOKEN, "create"), (FIND, "find")])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,8 +9,9 @@ import pytest
 import trio
 
 from flytower.runtime.entity import Behaviour
-from flytower.runtime.host import EntityHost
+from flytower.runtime.host import EntityHost, Phase
 from flytower.runtime.lanes import Lane
+from flytower.runtime.testing import LoneContext
 from tests.runtime.entities.office import Office
 
 if TYPE_CHECKING:
@@ -20,25 +19,6 @@ if TYPE_CHECKING:
 
     from flytower.runtime.context import Child
     from flytower.runtime.exits import Exit
-
-
-class BenchContext:
-    """What a child is given to run with, by no supervisor."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self.path = "/bench/child"
-        self.name = "child"
-        self.rng = random.Random(seed)  # noqa: S311 - seeded
-        self.new_id: Callable[[], str] = map(str, itertools.count()).__next__
-        self.grace = 5.0
-        self.stop_requested = trio.Event()
-        self.is_ready = trio.Event()
-
-    def ready(self) -> None:
-        self.is_ready.set()
-
-    def shielded(self, seconds: float) -> trio.CancelScope:
-        return trio.CancelScope(shield=True, deadline=trio.current_time() + seconds)
 
 
 class Do(NamedTuple):
@@ -100,9 +80,9 @@ class Scripted(Behaviour[str]):
 
 
 @asynccontextmanager
-async def running(child: Child, context: BenchContext | None = None) -> AsyncIterator[BenchContext]:
+async def running(child: Child, context: LoneContext | None = None) -> AsyncIterator[LoneContext]:
     """Run a child for as long as the block, from when it is ready; then ask it to stop, and wait for it."""
-    context = context or BenchContext()
+    context = context or LoneContext()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(child.run, context)
         await context.is_ready.wait()
@@ -113,7 +93,7 @@ async def running(child: Child, context: BenchContext | None = None) -> AsyncIte
 class Bench:
     """One host with a scripted behaviour, two lanes ("slow" has one worker), and timers of its own."""
 
-    Context = BenchContext
+    Context = LoneContext
     Do = Do
     Fail = Fail
     Scripted = Scripted
@@ -123,7 +103,7 @@ class Bench:
         self.behaviour = Scripted()
         options.setdefault("lanes", (Lane("fast", 8), Lane("slow", 1)))
         self.host = EntityHost("bench", self.behaviour, **options)
-        self.context = BenchContext()
+        self.context = LoneContext()
 
     def tell(self, key: Hashable, *effects: object, state: str | None = None) -> bool:
         """Have the entity perform these effects."""
@@ -131,6 +111,14 @@ class Bench:
 
     def run(self) -> Any:
         return running(self.host, self.context)
+
+    def nothing_is_left(self) -> None:
+        """Assert what the host guarantees once `run` is over."""
+        statistics = self.host.statistics()
+        assert (statistics.phase, statistics.entities, statistics.queued) == (Phase.OVER, 0, 0)
+        assert self.host._timers.statistics().pending == 0
+        for lane in statistics.lanes.values():
+            assert (lane.workers, lane.running, lane.queued) == (0, 0, 0)
 
 
 @pytest.fixture

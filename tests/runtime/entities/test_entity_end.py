@@ -19,17 +19,10 @@ from flytower.runtime.entity import (
 )
 from flytower.runtime.exits import NORMAL, ExitKind
 from flytower.runtime.intensity import Intensity
+from tests.runtime.entities.deeds import five
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
-
-
-async def five() -> int:
-    return 5
-
-
-async def boom() -> None:
-    raise ValueError("boom")
 
 
 # ---- the end --------------------------------------------------------------------------------------------------

@@ -23,19 +23,12 @@ from flytower.runtime.entity import (
 )
 from flytower.runtime.host_errors import CallTagBusy, EntityGone, EntityMailboxFull, LaneFull, UnknownLane
 from flytower.runtime.lanes import Lane
+from tests.runtime.entities.deeds import boom, five
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from flytower.runtime.promise import Promise
-
-
-async def five() -> int:
-    return 5
-
-
-async def boom() -> None:
-    raise ValueError("boom")
 
 
 # ---- messages -------------------------------------------------------------------------------------------------

@@ -14,23 +14,11 @@ from flytower.runtime.host_errors import EntityGone, EntityLives, HostFull
 from flytower.runtime.lanes import Lane
 from flytower.runtime.testing import run_virtual
 from flytower.runtime.timers import LARGEST_BATCH, Timers
+from tests.runtime.entities.deeds import five
 from tests.runtime.entities.turns import Turns
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
-
-
-def nothing_is_left(bench: Any) -> None:
-    """Assert what the host guarantees once `run` is over."""
-    statistics = bench.host.statistics()
-    assert (statistics.phase, statistics.entities, statistics.queued) == (Phase.OVER, 0, 0)
-    assert bench.host._timers.statistics().pending == 0
-    for lane in statistics.lanes.values():
-        assert (lane.workers, lane.running, lane.queued) == (0, 0, 0)
-
-
-async def five() -> int:
-    return 5
 
 
 # ---- before it runs -------------------------------------------------------------------------------------------
@@ -90,7 +78,7 @@ async def test_a_host_comes_up_however_busy_its_first_entities_are(bench: Any, a
             await trio.lowlevel.checkpoint()
         assert bench.context.is_ready.is_set()
         nursery.cancel_scope.cancel()
-    nothing_is_left(bench)
+    bench.nothing_is_left()
 
 
 # ---- entities -------------------------------------------------------------------------------------------------

@@ -16,23 +16,11 @@ from flytower.runtime.host_errors import EntityGone, HostStopped
 from flytower.runtime.lanes import Lane
 from flytower.runtime.testing import CancelAtStep, run_virtual
 from flytower.runtime.timers import Timers
+from tests.runtime.entities.deeds import five
 from tests.runtime.entities.turns import Turns
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
-
-
-def nothing_is_left(bench: Any) -> None:
-    """Assert what the host guarantees once `run` is over."""
-    statistics = bench.host.statistics()
-    assert (statistics.phase, statistics.entities, statistics.queued) == (Phase.OVER, 0, 0)
-    assert bench.host._timers.statistics().pending == 0
-    for lane in statistics.lanes.values():
-        assert (lane.workers, lane.running, lane.queued) == (0, 0, 0)
-
-
-async def five() -> int:
-    return 5
 
 
 async def two_seconds() -> None:
@@ -65,7 +53,7 @@ async def test_a_host_that_is_stopped_tells_its_entities_and_waits_for_their_cal
         ("a", "polled and saved and saved", "stopped: host 'bench' has stopped"),
         ("b", "idle", "stopped: host 'bench' has stopped"),
     ]
-    nothing_is_left(bench)
+    bench.nothing_is_left()
 
 
 async def test_a_call_that_is_begun_because_of_the_stop_is_waited_for_too(
@@ -130,7 +118,7 @@ async def test_a_host_that_is_over_takes_nothing(bench: Any) -> None:
         bench.host.start("b", "")
     with pytest.raises(EntityGone):
         bench.host.ask("a", lambda _: bench.Do()).result()
-    nothing_is_left(bench)
+    bench.nothing_is_left()
 
 
 async def test_a_host_can_be_run_again_and_starts_empty(bench: Any, autojump_clock: MockClock) -> None:
@@ -140,7 +128,7 @@ async def test_a_host_can_be_run_again_and_starts_empty(bench: Any, autojump_clo
             bench.host.start("a", "", [Wake(1), Call("fast", 1, five, 9)])
             await trio.sleep(2)
             bench.host.ask("a", lambda _: bench.Do())
-        nothing_is_left(bench)
+        bench.nothing_is_left()
         bench.context.__init__()
     assert len(bench.behaviour.messages(Woke)) == len(bench.behaviour.messages(Returned)) == 2
 
@@ -180,7 +168,7 @@ async def test_a_host_that_is_cancelled_ends_everything_all_the_same(bench: Any,
     assert {str(exit_) for _, _, exit_ in bench.behaviour.ends} == {"stopped: host 'bench' was cancelled"}
     with pytest.raises(EntityGone, match="was cancelled"):
         asked[0].result()
-    nothing_is_left(bench)
+    bench.nothing_is_left()
 
 
 async def test_the_outcome_of_a_call_that_finishes_under_cancellation_still_reaches_its_entity(
@@ -206,7 +194,7 @@ async def test_the_outcome_of_a_call_that_finishes_under_cancellation_still_reac
     assert bench.behaviour.ends[0][:2] == ("a", "job-7")
     assert bench.behaviour.messages(Returned) == [Returned(1, "job-7")]
     assert refused == [False]
-    nothing_is_left(bench)
+    bench.nothing_is_left()
 
 
 async def test_shared_timers_wake_nobody_while_a_cancelled_host_waits_for_its_calls(
@@ -226,7 +214,7 @@ async def test_shared_timers_wake_nobody_while_a_cancelled_host_waits_for_its_ca
         nursery.cancel_scope.cancel()
     assert trio.current_time() == 5
     assert bench.behaviour.messages(Woke) == []
-    nothing_is_left(bench)
+    bench.nothing_is_left()
 
 
 async def test_others_run_while_a_host_ends_its_many_entities(bench: Any) -> None:
@@ -268,7 +256,7 @@ async def test_what_waited_when_a_host_is_cancelled_before_it_is_ready_is_refuse
     assert len(bench.behaviour.ends) == 3 * BATCH
     with pytest.raises(EntityGone):
         asked.result()
-    nothing_is_left(bench)
+    bench.nothing_is_left()
 
 
 def test_cancelled_at_any_of_its_steps_a_host_leaves_nothing_behind(new_bench: Any) -> None:
@@ -308,7 +296,7 @@ def test_cancelled_at_any_of_its_steps_a_host_leaves_nothing_behind(new_bench: A
             await live()
         if bench.host.statistics().phase is Phase.NEW:
             return cut.hit  # it never ran
-        nothing_is_left(bench)
+        bench.nothing_is_left()
         assert {key for key, _, _ in bench.behaviour.ends} == started
         assert len(bench.behaviour.ends) == len(started)
         assert all(promise.done for promise in promises)
