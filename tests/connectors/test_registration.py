@@ -16,10 +16,10 @@ from flytower.connectors import (
     Policy,
     Recovery,
 )
+from tests.connectors.recording import Full, Meta, Recording, Sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-from tests.connectors.recording import Full, Meta, Recording, Sync
 
 
 def test_a_connector_with_a_method_missing_cannot_be_made() -> None:

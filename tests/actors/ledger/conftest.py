@@ -10,14 +10,12 @@ import structlog
 from flytower.actors.ledger.service import (
     Ledger,
 )
+from tests.actors.ledger.disk import Books, Disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
 
     from trio.testing import MockClock
-
-
-from tests.actors.ledger.disk import Books, Disk
 
 
 @pytest.fixture(autouse=True)

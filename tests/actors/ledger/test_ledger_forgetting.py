@@ -14,13 +14,13 @@ from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.service import (
     Ledger,
 )
+from tests.actors.ledger.disk import Books, Disk, running, until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flytower.actors.ledger.store import LedgerError
 
-from tests.actors.ledger.disk import Books, Disk, running, until
 
 # ---- forgetting ------------------------------------------------------------------------------------------------
 

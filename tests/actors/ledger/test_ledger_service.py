@@ -19,6 +19,7 @@ from flytower.actors.ledger.service import (
     Ledger,
 )
 from flytower.runtime.errors import SystemFailed
+from tests.actors.ledger.disk import Books, Disk, running, until
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from flytower.runtime.context import Context
 
-from tests.actors.ledger.disk import Books, Disk, running, until
 
 GRACE = 5.0
 """Seconds that a supervisor gives it to stop."""

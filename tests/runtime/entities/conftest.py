@@ -12,6 +12,7 @@ from flytower.runtime.entity import Behaviour
 from flytower.runtime.host import EntityHost, Phase
 from flytower.runtime.lanes import Lane
 from flytower.runtime.testing import LoneContext
+from flytower.runtime.timers import Timers
 from tests.runtime.entities.office import Office
 
 if TYPE_CHECKING:
@@ -139,3 +140,14 @@ def lane() -> Lane:
 @pytest.fixture
 def office(lane: Lane) -> Office:
     return Office(lane)
+
+
+@pytest.fixture
+def log() -> list[tuple[object, float]]:
+    """What owners of timers write down."""
+    return []
+
+
+@pytest.fixture
+def timers() -> Timers:
+    return Timers()

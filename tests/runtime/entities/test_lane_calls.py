@@ -17,11 +17,11 @@ from flytower.runtime.entity import Call, Raised, Returned, TimedOut
 from flytower.runtime.host_errors import CallFailed
 from flytower.runtime.lanes import Lane, LaneCall
 from flytower.runtime.testing import run_virtual
+from tests.runtime.entities.office import Office, at_once, fail, open_lane, wait
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-from tests.runtime.entities.office import Office, at_once, fail, open_lane, wait
 
 # ---- how a call ends ------------------------------------------------------------------------------------------
 

@@ -15,11 +15,11 @@ from trio.testing import wait_all_tasks_blocked
 from flytower.runtime.entity import Raised, Returned, TimedOut
 from flytower.runtime.lanes import Lane, LaneCall
 from flytower.runtime.testing import run_virtual
+from tests.runtime.entities.office import Office, at_once, fail, open_lane, wait
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-from tests.runtime.entities.office import Office, at_once, fail, open_lane, wait
 
 # ---- cancelling a call ----------------------------------------------------------------------------------------
 

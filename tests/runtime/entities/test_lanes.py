@@ -12,13 +12,13 @@ from trio.testing import wait_all_tasks_blocked
 from flytower.runtime.entity import Call, Returned
 from flytower.runtime.host_errors import LaneFull
 from flytower.runtime.lanes import Lane, LaneCall
+from tests.runtime.entities.office import Office, at_once, open_lane, wait
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from trio.testing import MockClock
 
-from tests.runtime.entities.office import Office, at_once, open_lane, wait
 
 # ---- the pool -------------------------------------------------------------------------------------------------
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from flytower.runtime import timers as timers_module
 from flytower.runtime.foreground import Foreground
-from flytower.runtime.testing import run_virtual
-from flytower.runtime.timers import BACKLOG_TURNS, BATCH, LARGEST_BATCH, NO_TIMER, QUIET_BATCH, TICK, Timers
+from flytower.runtime.timers import BACKLOG_TURNS, BATCH, LARGEST_BATCH, QUIET_BATCH, TICK, Timers
+from tests.runtime.entities.owner import Owner
 from tests.runtime.entities.turns import Turns
 
 if TYPE_CHECKING:
@@ -21,32 +19,6 @@ if TYPE_CHECKING:
 
 
 ALWAYS, NEVER = math.inf, -math.inf  # when somebody was answered last, for `Foreground`
-
-
-class Owner:
-    """Somebody with a timer, who writes down when it came due."""
-
-    def __init__(self, name: object, log: list[tuple[object, float]]) -> None:
-        self.name = name
-        self.log = log
-        self.timer = NO_TIMER
-        self.then: Any = None
-
-    def fire(self, now: float) -> None:
-        assert now == trio.current_time()
-        self.log.append((self.name, now))
-        if self.then is not None:
-            self.then()
-
-
-@pytest.fixture
-def log() -> list[tuple[object, float]]:
-    return []
-
-
-@pytest.fixture
-def timers() -> Timers:
-    return Timers()
 
 
 @pytest.mark.parametrize(("due", "fired"), [(4.0, 4.0), (0.07, 0.07), (1.001, 1.01), (1.0099, 1.01), (0.0, 0.0)])
@@ -120,14 +92,6 @@ async def test_an_earlier_timer_shortens_the_sleep_and_a_later_one_does_not(
         timers.schedule(Owner("a", log), 3)
         await trio.sleep(300)
     assert log == [("a", 3.0), ("b", 100.0), ("c", 200.0)]
-
-
-async def test_idle_timers_do_not_wake(timers: Timers, new_bench: Any, autojump_clock: MockClock) -> None:
-    async with new_bench.running(timers):
-        await trio.sleep(1)
-        turns = timers.statistics().turns
-        await trio.sleep(86_400)
-        assert timers.statistics().turns == turns
 
 
 async def test_timers_of_one_tick_wake_the_loop_once(
@@ -245,29 +209,6 @@ async def test_a_timer_set_again_for_the_tick_that_is_being_fired_comes_due_once
     assert timers.statistics().pending == 0
 
 
-async def test_timers_set_before_the_start_come_due_after_it(
-    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
-) -> None:
-    timers.schedule(Owner("a", log), 1)
-    await trio.sleep(5)
-    assert log == []
-    async with new_bench.running(timers):
-        await trio.sleep(1)
-    assert log == [("a", 5.0)]
-
-
-async def test_timers_can_be_stopped_and_run_again_with_what_was_set(
-    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
-) -> None:
-    async with new_bench.running(timers):
-        timers.schedule(Owner("a", log), 10)
-    await trio.sleep(20)
-    assert log == []
-    async with new_bench.running(timers):
-        await trio.sleep(1)
-    assert log == [("a", 20.0)]
-
-
 @pytest.mark.parametrize("due", [math.nan, math.inf, -math.inf])
 async def test_an_instant_that_is_no_number_is_refused_and_leaves_the_timer_as_it_was(
     timers: Timers, log: list[tuple[object, float]], due: float
@@ -277,12 +218,6 @@ async def test_an_instant_that_is_no_number_is_refused_and_leaves_the_timer_as_i
     with pytest.raises(ValueError, match=r"give it an instant"):
         timers.schedule(owner, due)
     assert timers.statistics().pending == 1
-
-
-@pytest.mark.parametrize("options", [{"tick": 0}, {"tick": math.nan}, {"tick": -1}, {"batch": 0}])
-def test_a_tick_and_a_batch_must_be_positive(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="timers need"):
-        Timers(**options)
 
 
 async def test_an_alarm_calls_back_at_its_instant_unless_taken_back(
@@ -310,29 +245,6 @@ async def test_what_an_owner_raises_is_logged_and_the_others_come_due(
     assert [(entry["event"], entry["owner"]) for entry in logs] == [("timer raised", "Alarm")]
 
 
-async def test_timers_that_run_cannot_be_run_again(timers: Timers, new_bench: Any, autojump_clock: MockClock) -> None:
-    async with new_bench.running(timers):
-        await trio.testing.wait_all_tasks_blocked()
-        with pytest.raises(RuntimeError, match="run already"):
-            await timers.fire_for_ever()
-
-
-async def test_timers_are_seen_in_the_tree(
-    timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
-) -> None:
-    timers.schedule(Owner("a", log), 100)
-    node = timers.inspect("/node/timers", 0.0)
-    assert (node.path, node.kind, node.state, node.mailbox, node.age) == ("/node/timers", "Timers", "stopped", 1, 0.0)
-    async with new_bench.running(timers):
-        await trio.sleep(3)
-        node = timers.inspect("/node/timers", trio.current_time())
-        assert (node.state, node.age) == ("sleeping", 3.0)
-        states: list[str] = []
-        timers.at(4, lambda: states.append(timers.inspect("", 4.0).state))
-        await trio.sleep(2)
-        assert states == ["firing"]
-
-
 async def test_ticks_of_cancelled_timers_do_not_pile_up(
     timers: Timers, log: list[tuple[object, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,50 +270,3 @@ async def test_one_cancelled_timer_leaves_the_others_of_its_tick(
         timers.cancel(owners[1])
         await trio.sleep(2)
     assert [name for name, _ in log] == [0, 2]
-
-
-OPERATIONS = st.lists(
-    st.one_of(
-        st.tuples(st.just("set"), st.integers(0, 5), st.integers(-20, 400)),
-        st.tuples(st.just("cancel"), st.integers(0, 5), st.just(0)),
-        st.tuples(st.just("sleep"), st.just(0), st.integers(0, 200)),
-    ),
-    max_size=40,
-)
-
-
-@settings(deadline=None, max_examples=200)
-@given(operations=OPERATIONS, batch=st.integers(1, 5))
-def test_timers_come_due_exactly_as_a_sorted_list_says(operations: list[Any], batch: int) -> None:
-    """Instants are in milliseconds; the model keeps (tick, order of setting) for each owner."""
-    log: list[tuple[object, float]] = []
-    expected: list[tuple[object, float]] = []
-    model: dict[int, tuple[int, int]] = {}
-
-    async def main() -> None:
-        timers = Timers(batch=batch)
-        owners = [Owner(number, log) for number in range(6)]
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(timers.fire_for_ever)
-            await trio.testing.wait_all_tasks_blocked()
-            now = 0
-            for order, (operation, number, milliseconds) in enumerate(operations):
-                if operation == "set":
-                    timers.schedule(owners[number], (now + milliseconds) / 1000)
-                    model[number] = (max(0, -(-(now + milliseconds) // 10)), order)
-                elif operation == "cancel":
-                    timers.cancel(owners[number])
-                    model.pop(number, None)
-                else:
-                    before, now = now, now + milliseconds
-                    for (tick, _), owner in sorted((entry, owner) for owner, entry in model.items()):
-                        if tick * 10 <= now:
-                            expected.append((owner, max(tick * 10, before)))
-                            del model[owner]
-                    await trio.sleep_until(now / 1000 + 1e-9)  # 47 * 0.01 is a little more than 0.47
-                    await trio.testing.wait_all_tasks_blocked()
-                    assert timers.statistics().pending == len(model)
-            nursery.cancel_scope.cancel()
-
-    run_virtual(main)
-    assert [(owner, round(time * 1000)) for owner, time in log] == expected
