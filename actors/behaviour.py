@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from flytower.actors.births import restart, row_of
-from flytower.actors.bulkhead import CircuitBreaker, CircuitOpen, Respite, Spared, TokenBucket
+from flytower.actors.bulkhead import ROUNDING, CircuitBreaker, CircuitOpen, Respite, Spared, TokenBucket
 from flytower.actors.events import (
     Answering,
     Created,
@@ -108,6 +108,7 @@ class TaskBehaviour(Behaviour[Task]):
         self._ledger = ledger
         self._metrics = metrics
         self._wall = wall
+        self.clock: Callable[[], float] = trio.current_time  # the clock's own method, once its host runs: faster
         self.creating: set[str] = set()  # tasks whose create was begun and has not come back
         self._draining = False  # set by the first entity that hears of it, for all
         self.breaker = CircuitBreaker(connector.policy.breaker_failures, connector.policy.breaker_seconds)
@@ -232,7 +233,10 @@ class TaskBehaviour(Behaviour[Task]):
         """Turn invocations into calls. A server that stops begins none: what is wanted is in the ledger."""
         if self._draining:
             return [effect for effect in effects if type(effect) is not Invoke]
-        return [self._call(task, effect, now) if type(effect) is Invoke else effect for effect in effects]
+        for effect in effects:
+            if type(effect) is Invoke:
+                return [self._call(task, each, now) if type(each) is Invoke else each for each in effects]
+        return effects
 
     def _call(self, task: Task, invoke: Invoke, now: float) -> Call:
         """Turn an invocation into a call of the connector, behind its rate limit and its circuit breaker."""
@@ -247,8 +251,8 @@ class TaskBehaviour(Behaviour[Task]):
     async def _run(self, operation: str, task: Task, not_before: float) -> object:
         if not_before:
             await trio.sleep_until(not_before)
-        self._must_be_welcome(operation, task)
-        started = trio.current_time()
+        started = self.clock()
+        self._must_be_welcome(operation, task, started)
         outcome = "error"
         try:
             if operation == "get":  # nearly all calls: without a coroutine in between
@@ -257,21 +261,21 @@ class TaskBehaviour(Behaviour[Task]):
                 result = await self._ask(operation, task)
             outcome = "ok"
         except trio.Cancelled:
-            late = trio.current_time() - started >= self._timeouts[operation]
+            late = self.clock() - started >= self._timeouts[operation] - ROUNDING
             outcome = "timeout" if late else "cancelled"
             raise
         finally:
-            self._metrics.call_finished(task.category.name, operation, outcome, trio.current_time() - started)
+            self._metrics.call_finished(task.category.name, operation, outcome, self.clock() - started)
         return result
 
-    def _must_be_welcome(self, operation: str, task: Task) -> None:
+    def _must_be_welcome(self, operation: str, task: Task, now: float) -> None:
         """Leave the external system alone when it does not answer, or has asked for that.
 
         Raises:
             Spared: It has asked for that.
             CircuitOpen: It does not answer. Creates are let through: who asks for one is waiting.
         """
-        now, name = trio.current_time(), self._connector.name
+        name = self._connector.name
         refusal: Exception | None = None
         if left := self._respite.left(now):
             refusal = Spared(f"{name} asks to be left alone; asked again in {left:.0f} s", after=left)

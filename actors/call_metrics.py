@@ -13,9 +13,19 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from prometheus_client.metrics_core import Metric
+
+
+OTHER = "other"
+"""The label of an operation or an outcome outside of the sets below."""
+
+CALLS = frozenset({"create", "find", "get", "delete", "do", "metrics", "logs", "get_many", "watch"})
+"""What is asked of a connector."""
+
+OUTCOMES = frozenset({"ok", "error", "timeout", "cancelled", "refused"})
+"""How a call of a connector ends; "refused" is one that a limit or an open circuit kept from being made."""
 
 
 class _Tally:
@@ -34,21 +44,26 @@ class CallMetrics(Collector):
 
     Args:
         bounds: The upper bounds of the histogram's buckets, in seconds and in order.
+        label: Returns the label of a task type: one of a closed set, whatever the type.
     """
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    def __init__(self, bounds: Sequence[float], label: Callable[[str], str]) -> None:
         self._bounds = bounds
+        self._label = label
         self._tallies: dict[tuple[str, str], _Tally] = {}  # by task type and operation
 
-    def knows(self, task_type: str, operation: str) -> bool:
-        """Whether there has been a call with these labels."""
-        return (task_type, operation) in self._tallies
-
     def finished(self, task_type: str, operation: str, outcome: str, seconds: float) -> None:
-        """Count a call. All three words are labels: they have to come from closed sets."""
-        tally = self._tallies.get((task_type, operation))
-        if tally is None:
-            tally = self._tallies[task_type, operation] = _Tally(len(self._bounds))
+        """Count a call.
+
+        Args:
+            task_type: The type of the task it was made for.
+            operation: One of `CALLS`; a poll is a "get".
+            outcome: One of `OUTCOMES`.
+            seconds: How long the call ran, without the time it waited for a worker.
+        """
+        tally = self._tallies.get((task_type, operation)) or self._tally(task_type, operation)
+        if outcome not in OUTCOMES:
+            outcome = OTHER
         tally.outcomes[outcome] = tally.outcomes.get(outcome, 0) + 1
         tally.buckets[bisect_left(self._bounds, seconds)] += 1
         tally.seconds += seconds
@@ -75,6 +90,10 @@ class CallMetrics(Collector):
     def describe(self) -> list[Metric]:
         """Say nothing in advance: nothing else is called so."""
         return []
+
+    def _tally(self, task_type: str, operation: str) -> _Tally:
+        labels = self._label(task_type), operation if operation in CALLS else OTHER
+        return self._tallies.setdefault(labels, _Tally(len(self._bounds)))
 
     def _cumulative(self, tally: _Tally) -> list[tuple[str, float]]:
         below = 0

@@ -90,6 +90,7 @@ class ConnectorHost:
         if resumed:
             log.info("tasks resumed", connector=self.connector.name, tasks=resumed)
         self._hosts[self.connector.category] = self
+        self._behaviour.clock = trio.lowlevel.current_clock().current_time
         try:
             await self._host.run(context)
         finally:

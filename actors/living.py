@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     )
     from flytower.actors.failures import Failure
 
+POLL = Invoke("get")
+
 HIBERNATING = 0.0
 """The interval of a task that is not polled until somebody reads it; then its backoff begins anew."""
 
@@ -40,7 +42,7 @@ def poll_due(task: Task, event: Due, now: float) -> Step:
         return task._replace(interval=HIBERNATING), [Hibernate(), Sleep()]
     if pause > 0.0:
         return task, [wake_in(pause)]
-    return task._replace(polled_at=now, calling=True), [Invoke("get")]
+    return task._replace(polled_at=now, calling=True), [POLL]
 
 
 def wanted(task: Task, event: Wanted, now: float) -> Step:

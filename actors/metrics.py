@@ -21,7 +21,7 @@ from prometheus_client import Summary as Latency
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from flytower.actors.call_metrics import CallMetrics
+from flytower.actors.call_metrics import OTHER, CallMetrics
 from flytower.actors.exposition import text_pieces
 
 if TYPE_CHECKING:
@@ -35,17 +35,8 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 """The label of a task type that no connector here serves."""
 
-OTHER = "other"
-"""The label of an operation or an outcome outside of the sets below."""
-
 OPERATIONS = frozenset({"create", "get", "delete", "do", "metrics", "logs", "get_agent", "list_agents", "health"})
 """What a client can ask for; the first four are flytekit's words."""
-
-CALLS = frozenset({"create", "find", "get", "delete", "do", "metrics", "logs", "get_many", "watch"})
-"""What is asked of a connector."""
-
-OUTCOMES = frozenset({"ok", "error", "timeout", "cancelled", "refused"})
-"""How a call of a connector ends; "refused" is one that a limit or an open circuit kept from being made."""
 
 ERROR_CODES: dict[Status, str] = {
     Status.CANCELLED: "499",
@@ -99,7 +90,8 @@ class Metrics:
         # Children by labels: `labels()` for each call costs 2.5 times as much as a bound child. The keys are from
         # closed sets, so this is bounded by their product.
         self._requests: dict[tuple[str, str, Status], _Request] = {}
-        self._calls = CallMetrics(CALL_SECONDS_BUCKETS)
+        self._calls = CallMetrics(CALL_SECONDS_BUCKETS, self._type)
+        self.call_finished = self._calls.finished
         self._inputs: dict[str, Latency] = {}
         self._make_flytekits()
         self._make_ours()
@@ -129,19 +121,6 @@ class Metrics:
         name = self._type(task_type)
         child = self._inputs.get(name) or _remember(self._inputs, name, self._input_bytes.labels(name))
         child.observe(size)
-
-    def call_finished(self, task_type: str, operation: str, outcome: str, seconds: float) -> None:
-        """Count a call of a connector that is over.
-
-        Args:
-            task_type: The type of the task it was made for.
-            operation: One of `CALLS`; a poll is a "get".
-            outcome: One of `OUTCOMES`.
-            seconds: How long the call ran, without the time it waited for a worker.
-        """
-        if not self._calls.knows(task_type, operation):
-            task_type, operation = self._type(task_type), operation if operation in CALLS else OTHER
-        self._calls.finished(task_type, operation, outcome if outcome in OUTCOMES else OTHER, seconds)
 
     def committed(self, rows: int, seconds: float, error: Exception | None) -> None:
         """Count a commit of the ledger.

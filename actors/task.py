@@ -27,6 +27,8 @@ class Stage(Enum):
     DELETED = "deleted"  # the external job is gone, or never was
     UNKNOWN = "unknown"  # a create broke off, and nobody can say whether the job exists
 
+    __hash__ = object.__hash__  # members are singletons; Enum's own is no C, and each transition looks one up
+
 
 class Waiter(NamedTuple):
     """A CreateTask that waits for its resource_meta, until `answer_by` (trio's clock; infinity without a deadline)."""

@@ -92,6 +92,8 @@ class Bound:
         for method in ("do",) if self.is_sync else ("create", "get", "delete", *_OPTIONAL):
             if method not in _OPTIONAL or _is_overridden(connector, method):
                 self._methods[method] = self._bind(method)
+        get = self._methods.get("get")
+        self._get_by_name = get[0] if get is not None and not get[1].first else None  # what each poll calls
         self.capabilities = self._find_capabilities()
         self._check_recovery()
 
@@ -151,8 +153,10 @@ class Bound:
         Returns:
             The phase, and the encoded Resource.
         """
-        method, arguments = self._prepare("get", resource_meta=self.decode(meta))
-        answer = await method(**arguments)
+        if self._get_by_name is not None:
+            answer = await self._get_by_name(resource_meta=self.decode(meta))
+        else:
+            answer = await self._call("get", resource_meta=self.decode(meta))
         if type(answer) is Resource:
             return answer.encode()
         message = self._resource("get", answer)

@@ -91,7 +91,8 @@ def _plain(value: object) -> object:
 
 
 def _decode_untrusted(cls: type[M], data: bytes) -> M:
-    ensure_dataclass(cls)
+    if "__dataclass_fields__" not in cls.__dict__:
+        ensure_dataclass(cls)
     fields = _load_untrusted(cls.__name__, data)
     faults: list[str] = []
     values = fields if shape.is_plain_untrusted(cls, fields) else shape.build_fields_untrusted(cls, fields, "", faults)

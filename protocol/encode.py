@@ -131,8 +131,9 @@ def _single(meta: FieldMetadata) -> Put:
 
     def put_delimited(out: bytearray, value: Any) -> None:
         inner = content(value)
+        size = len(inner)
         out += tag
-        out += varint(len(inner))
+        out += _VARINTS[size] if size < _SMALL else varint(size)  # nearly all are short
         out += inner
 
     return put_delimited if wire_type == LENGTH_DELIMITED else put

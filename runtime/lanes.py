@@ -142,7 +142,8 @@ class Lane:
             now = self.statistics()
             raise LaneFull(f"lane {self.name!r} runs {now.running} calls, and {now.queued} more wait")
         self.queue[call] = None
-        self.call_up()
+        if self.waits or not self.coming:  # otherwise one is coming, and one is enough
+            self.call_up()
 
     def cancel(self, call: LaneCall) -> None:
         """Cancel a call that waits or runs; its caller does not hear of it again. One that is over is left alone.
@@ -227,7 +228,8 @@ class Lane:
             else:
                 self._timed_out += 1
             call.caller.call_over(call, outcome)
-        self._say_if_empty()
+        if self._empty is not None:
+            self._say_if_empty()
 
     def _say_if_empty(self) -> None:
         if self._empty is not None and not self.busy:

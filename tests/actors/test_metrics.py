@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from flytower.actors.metrics import CALLS, ERROR_CODES, OPERATIONS, OTHER, OUTCOMES, UNKNOWN, Metrics
+from flytower.actors.call_metrics import CALLS, OTHER, OUTCOMES
+from flytower.actors.metrics import ERROR_CODES, OPERATIONS, UNKNOWN, Metrics
 from flytower.protocol.status import Status
 from flytower.runtime.tree import Node
 

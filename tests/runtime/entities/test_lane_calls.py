@@ -17,6 +17,7 @@ from flytower.runtime.entity import Call, Raised, Returned, TimedOut
 from flytower.runtime.host_errors import CallFailed
 from flytower.runtime.lanes import Lane, LaneCall
 from flytower.runtime.testing import run_virtual
+from flytower.runtime.workers import DEADLINE_TICK
 from tests.runtime.entities.office import Office, at_once, fail, open_lane, wait
 
 if TYPE_CHECKING:
@@ -118,10 +119,10 @@ async def test_a_deadline_is_that_of_the_call_and_not_of_the_one_before(
         deadlines.append(trio.current_effective_deadline() - trio.current_time())
 
     async with open_lane(lane):
-        for timeout in (5, 60, 1, math.inf):
+        for timeout in (5, 60, 1, math.inf, 7 * DEADLINE_TICK + 1e-5):
             office.submit(timeout, look, timeout=timeout)
         await trio.sleep(10)
-    assert deadlines == [5, 60, 1, math.inf]
+    assert deadlines == pytest.approx([5, 60, 1, math.inf, 8 * DEADLINE_TICK])
 
 
 async def test_a_value_that_comes_after_the_deadline_is_kept(
