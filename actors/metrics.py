@@ -12,23 +12,21 @@ is registered, otherwise any client could grow the memory of the process and of 
 from __future__ import annotations
 
 from collections import Counter as Tally
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections import defaultdict
+from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 from grpclib.const import Status
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client import Summary as Latency
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from flytower.actors.call_metrics import OTHER, CallMetrics
-from flytower.actors.exposition import text_pieces
+from flytower.actors.families import Buckets, Family, Total, counter, gauge, histogram, summary
+from flytower.actors.later import Later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from prometheus_client.metrics_core import Metric
-
+    from flytower.actors.families import Labels
     from flytower.runtime.tree import Node
     from flytower.runtime.watchdog import Blockage
 
@@ -67,36 +65,26 @@ DELAY_SECONDS_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of what `render` returns."""
 
-M = TypeVar("M")
-
-
-class _Request(NamedTuple):
-    """What one finished call of a client adds to."""
-
-    ended: Counter
-    latency: Latency
-
 
 class Metrics:
-    """The counters of one node, each node its own, so that two of them can live in one process.
+    """The counters of one node, each node its own, so that two of them can live in one process."""
 
-    Args:
-        registry: Where to register; a new one by default.
-    """
-
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry(auto_describe=True)
+    def __init__(self) -> None:
         self._known: set[str] = {UNKNOWN}
-        # Children by labels: `labels()` for each call costs 2.5 times as much as a bound child. The keys are from
-        # closed sets, so this is bounded by their product.
-        self._requests: dict[tuple[str, str, Status], _Request] = {}
+        # By labels, whose values are from closed sets: each is bounded by their product.
+        self._successes: Tally[Labels] = Tally()
+        self._failures: Tally[Labels] = Tally()
+        self._latency: defaultdict[Labels, Total] = defaultdict(Total)
+        self._inputs: defaultdict[Labels, Total] = defaultdict(Total)
         self._calls = CallMetrics(CALL_SECONDS_BUCKETS, self._type)
         self.call_finished = self._calls.finished
-        self._inputs: dict[str, Latency] = {}
-        self._make_flytekits()
-        self._make_ours()
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self.registry)
+        self._blockages: Tally[Labels] = Tally()  # the only one that another thread writes
+        self._loop_delay = Buckets(DELAY_SECONDS_BUCKETS)
+        self._commits: Tally[Labels] = Tally()
+        self._commit_rows = 0
+        self._commit_seconds = Buckets(CALL_SECONDS_BUCKETS)
+        self._watched: list[Callable[[], Iterable[Family]]] = []
+        self._text_pieces = Later(_find_text_pieces)
 
     def know(self, task_types: Iterable[str]) -> None:
         """Allow these task types as labels: what the connectors serve, never what a client sent."""
@@ -111,16 +99,16 @@ class Metrics:
             status: What the client was told, or would have been told if it had waited.
             seconds: How long it took.
         """
-        key = (self._type(task_type), operation if operation in OPERATIONS else OTHER, status)
-        request = self._requests.get(key) or _remember(self._requests, key, self._bind_request(*key))
-        request.ended.inc()
-        request.latency.observe(seconds)
+        labels = (self._type(task_type), operation if operation in OPERATIONS else OTHER)
+        if status is Status.OK:
+            self._successes[labels] += 1
+        else:
+            self._failures[*labels, ERROR_CODES[status]] += 1
+        self._latency[labels].add(seconds)
 
     def input_bytes(self, task_type: str, size: int) -> None:
         """Record the encoded size of the inputs of a create or a do."""
-        name = self._type(task_type)
-        child = self._inputs.get(name) or _remember(self._inputs, name, self._input_bytes.labels(name))
-        child.observe(size)
+        self._inputs[(self._type(task_type),)].add(size)
 
     def committed(self, rows: int, seconds: float, error: Exception | None) -> None:
         """Count a commit of the ledger.
@@ -130,17 +118,17 @@ class Metrics:
             seconds: How long it took.
             error: Why it was not made, if so.
         """
-        self._commits.labels("ok" if error is None else "error").inc()
-        self._commit_rows.inc(rows)
-        self._commit_seconds.observe(seconds)
+        self._commits[("ok" if error is None else "error",)] += 1
+        self._commit_rows += rows
+        self._commit_seconds.add(seconds)
 
     def blocked(self, blockage: Blockage) -> None:
-        """Count a blockage of the event loop. Called from the watchdog's thread, which prometheus_client allows."""
-        self._blockages.labels(blockage.culprit or UNKNOWN).inc()
+        """Count a blockage of the event loop. Called from the watchdog's thread."""
+        self._blockages[(blockage.culprit or UNKNOWN,)] += 1
 
     def loop_delayed(self, seconds: float) -> None:
         """Record how late the event loop was for something that was due: one look at it, of some each second."""
-        self._loop_delay.observe(seconds)
+        self._loop_delay.add(seconds)
 
     def watch(
         self,
@@ -163,119 +151,92 @@ class Metrics:
             ledger_failing: 1 while the ledger cannot be written, else 0.
         """
         if tasks is not None:
-            self.registry.register(_Live(lambda: self._task_gauges(tasks())))
+            self._watched.append(partial(self._task_gauges, tasks))
         if tree is not None:
-            self.registry.register(_Live(_TreeReader(tree).read))
-        for name, text, read in (
-            ("flytower_grpc_connections", "Open gRPC connections", connections),
-            ("flytower_grpc_calls_in_flight", "gRPC calls without an answer yet", calls_in_flight),
-            ("flytower_ledger_failing", "1 while the ledger cannot be written", ledger_failing),
+            self._watched.append(_TreeReader(tree).read)
+        for kind, name, text, read in (
+            (gauge, "flytower_grpc_connections", "Open gRPC connections", connections),
+            (gauge, "flytower_grpc_calls_in_flight", "gRPC calls without an answer yet", calls_in_flight),
+            (gauge, "flytower_ledger_failing", "1 while the ledger cannot be written", ledger_failing),
+            (counter, "flytower_dead_letters", "Messages for nobody", dead_letters),
         ):
             if read is not None:
-                self.registry.register(_Live(_gauge_reader(name, text, read)))
-        if dead_letters is not None:
-            self.registry.register(_Live(_counter_reader("flytower_dead_letters", "Messages for nobody", dead_letters)))
+                self._watched.append(partial(_one, kind, name, text, read))
+
+    def families(self) -> Iterator[Family]:
+        """Yield all that is counted, as it is now."""
+        yield from self._flytekits()
+        yield from self._calls.families()
+        yield from self._ours()
+        for read in self._watched:
+            yield from read()
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format (`CONTENT_TYPE`)."""
-        return b"".join(text_pieces(self.registry))
+        return b"".join(_find_text_pieces()(self.families))
 
     async def render_in_turns(self) -> bytes:
         """Return the same, made over many turns of the event loop."""
+        text_pieces = await self._text_pieces.get()
         pieces = []
-        for piece in text_pieces(self.registry):
+        for piece in text_pieces(self.families):
             pieces.append(piece)
             await trio.lowlevel.checkpoint()
         return b"".join(pieces)
 
-    def _make_flytekits(self) -> None:
-        self._success = Counter(
-            "flyte_connector_requests_success_total",
-            "Total number of successful requests",
-            ["task_type", "operation"],
-            registry=self.registry,
+    def _flytekits(self) -> Iterator[Family]:
+        of_what = ("task_type", "operation")
+        yield counter(
+            "flyte_connector_requests_success", "Total number of successful requests", of_what, self._successes
         )
-        self._failure = Counter(
-            "flyte_connector_requests_failure_total",
+        yield counter(
+            "flyte_connector_requests_failure",
             "Total number of failed requests",
-            ["task_type", "operation", "error_code"],
-            registry=self.registry,
+            (*of_what, "error_code"),
+            self._failures,
         )
-        self._latency = Latency(
-            "flyte_connector_request_latency_seconds",
-            "Time spent processing a request",
-            ["task_type", "operation"],
-            registry=self.registry,
+        yield summary(
+            "flyte_connector_request_latency_seconds", "Time spent processing a request", of_what, self._latency
         )
-        self._input_bytes = Latency(
-            "flyte_connector_input_literal_bytes",
-            "Size of the input literals in bytes",
-            ["task_type"],
-            registry=self.registry,
+        yield summary(
+            "flyte_connector_input_literal_bytes", "Size of the input literals in bytes", ("task_type",), self._inputs
         )
 
-    def _make_ours(self) -> None:
-        self.registry.register(self._calls)
-        self._blockages = Counter(
-            "flytower_loop_blocked_total",
+    def _ours(self) -> Iterator[Family]:
+        yield counter(
+            "flytower_loop_blocked",
             "Times that code blocked the event loop, by the connector's method that did",
-            ["culprit"],
-            registry=self.registry,
+            ("culprit",),
+            dict(self._blockages),  # in one step, as far as another thread can see
         )
-        self._loop_delay = Histogram(
+        yield histogram(
             "flytower_loop_delay_seconds",
             "How late the event loop was, looked at some times a second",
-            buckets=DELAY_SECONDS_BUCKETS,
-            registry=self.registry,
+            (),
+            {(): self._loop_delay},
         )
-        self._commits = Counter(
-            "flytower_ledger_commits_total",
-            "Commits of the ledger, by how they ended",
-            ["outcome"],
-            registry=self.registry,
+        yield counter(
+            "flytower_ledger_commits", "Commits of the ledger, by how they ended", ("outcome",), self._commits
         )
-        self._commit_rows = Counter(
-            "flytower_ledger_rows_total", "Changes that commits of the ledger held", registry=self.registry
-        )
-        self._commit_seconds = Histogram(
-            "flytower_ledger_commit_seconds",
-            "How long commits of the ledger took",
-            buckets=CALL_SECONDS_BUCKETS,
-            registry=self.registry,
+        yield counter("flytower_ledger_rows", "Changes that commits of the ledger held", (), {(): self._commit_rows})
+        yield histogram(
+            "flytower_ledger_commit_seconds", "How long commits of the ledger took", (), {(): self._commit_seconds}
         )
 
     def _type(self, task_type: str) -> str:
         return task_type if task_type in self._known or not task_type else UNKNOWN
 
-    def _bind_request(self, task_type: str, operation: str, status: Status) -> _Request:
-        if status is Status.OK:
-            ended = self._success.labels(task_type, operation)
-        else:
-            ended = self._failure.labels(task_type, operation, ERROR_CODES[status])
-        return _Request(ended, self._latency.labels(task_type, operation))
-
-    def _task_gauges(self, tasks: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
-        counts: Tally[tuple[str, str]] = Tally()
-        for (task_type, phase), count in tasks.items():
+    def _task_gauges(self, tasks: Callable[[], Mapping[tuple[str, str], int]]) -> Iterator[Family]:
+        counts: Tally[Labels] = Tally()
+        for (task_type, phase), count in tasks().items():
             counts[self._type(task_type), phase] += count
-        family = GaugeMetricFamily("flytower_tasks", "Tasks that are owned here", labels=["task_type", "phase"])
-        for labels, count in sorted(counts.items()):
-            family.add_metric(labels, count)
-        yield family
+        yield gauge("flytower_tasks", "Tasks that are owned here", ("task_type", "phase"), counts)
 
 
-class _Live(Collector):
-    """Metrics that are computed when they are scraped."""
+def _find_text_pieces() -> Callable[[Callable[[], Iterable[Family]]], Iterator[bytes]]:
+    from flytower.actors.exposition import text_pieces_of  # noqa: PLC0415 - prometheus_client, which takes 14 ms
 
-    def __init__(self, read: Callable[[], Iterator[Metric]]) -> None:
-        self._read = read
-
-    def collect(self) -> Iterator[Metric]:
-        return self._read()
-
-    def describe(self) -> list[Metric]:
-        """Say nothing in advance: registering must not call what is not running yet."""
-        return []
+    return text_pieces_of
 
 
 class _TreeReader:
@@ -286,41 +247,24 @@ class _TreeReader:
         # The restarts of each path at the last scrape: the tree's own counts start anew when a supervisor is
         # restarted, and a Prometheus counter must not go down. Holds what the last tree held, no more.
         self._seen: dict[str, int] = {}
-        self._restarts: Tally[str] = Tally()
+        self._restarts: Tally[Labels] = Tally()
 
-    def read(self) -> Iterator[Metric]:
-        waiting: Tally[str] = Tally()
-        actors: Tally[str] = Tally()
+    def read(self) -> Iterator[Family]:
+        waiting: Tally[Labels] = Tally()
+        actors: Tally[Labels] = Tally()
         seen: dict[str, int] = {}
         for node in self._tree().walk():
-            actors[node.kind] += node.count
-            waiting[node.kind] += node.mailbox
+            kind = (node.kind,)
+            actors[kind] += node.count
+            waiting[kind] += node.mailbox
             before = self._seen.get(node.path, 0)
-            self._restarts[node.kind] += node.restarts - before if node.restarts >= before else node.restarts
+            self._restarts[kind] += node.restarts - before if node.restarts >= before else node.restarts
             seen[node.path] = node.restarts
         self._seen = seen
-        yield _by_kind(GaugeMetricFamily("flytower_actors", "Actors that run", labels=["kind"]), actors)
-        yield _by_kind(GaugeMetricFamily("flytower_mailbox_messages", "Waiting messages", labels=["kind"]), waiting)
-        yield _by_kind(CounterMetricFamily("flytower_restarts", "Restarts of actors", labels=["kind"]), self._restarts)
+        yield gauge("flytower_actors", "Actors that run", ("kind",), actors)
+        yield gauge("flytower_mailbox_messages", "Waiting messages", ("kind",), waiting)
+        yield counter("flytower_restarts", "Restarts of actors", ("kind",), self._restarts)
 
 
-def _by_kind(family: M, counts: Mapping[str, int]) -> M:
-    for kind, count in sorted(counts.items()):
-        family.add_metric([kind], count)  # type: ignore[attr-defined]  # both families have it, their base has not
-    return family
-
-
-def _gauge_reader(name: str, text: str, read: Callable[[], int]) -> Callable[[], Iterator[Metric]]:
-    return lambda: iter([GaugeMetricFamily(name, text, value=read())])
-
-
-def _counter_reader(name: str, text: str, read: Callable[[], int]) -> Callable[[], Iterator[Metric]]:
-    return lambda: iter([CounterMetricFamily(name, text, value=read())])
-
-
-K = TypeVar("K", bound="Hashable")
-
-
-def _remember(memory: dict[K, M], key: K, value: M) -> M:
-    memory[key] = value
-    return value
+def _one(kind: Callable[..., Family], name: str, text: str, read: Callable[[], int]) -> Iterator[Family]:
+    yield kind(name, text, (), {(): read()})

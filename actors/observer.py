@@ -15,9 +15,8 @@ It knows nothing of the gateway or of tasks: all that it shows it is given as fu
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
@@ -41,8 +40,7 @@ METRICS: Final = "/metrics"
 """Where Prometheus looks unless it is told otherwise; the one page that takes more than a turn of the loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectorView:
+class ConnectorView(NamedTuple):
     """A connector as people know it.
 
     Args:
@@ -56,8 +54,7 @@ class ConnectorView:
     is_sync: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Views:
+class Views(NamedTuple):
     """Where an observer gets what it shows. All are called on the event loop; all but `metrics` return at once.
 
     Args:

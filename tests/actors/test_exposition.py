@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 from prometheus_client.exposition import generate_latest
 
-from flytower.actors.exposition import HEAD_LINES, PIECE_LINES, text_pieces
+from flytower.actors.exposition import HEAD_LINES, PIECE_LINES, text_pieces, text_pieces_of
 from flytower.actors.metrics import Metrics
 from flytower.protocol.status import Status
 
@@ -44,6 +44,6 @@ def test_however_many_connectors_there_are_no_piece_of_a_node_s_metrics_is_long(
         for operation in ("create", "get", "delete"):
             metrics.request_finished(task_type, operation, Status.OK, 0.1)
             metrics.call_finished(task_type, operation, "ok", 0.1)
-    pieces = list(text_pieces(metrics.registry))
+    pieces = list(text_pieces_of(metrics.families))
     assert b"".join(pieces).count(b"\n") > 3000
     assert max(piece.count(b"\n") for piece in pieces) <= PIECE_LINES + 2 * HEAD_LINES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -14,16 +13,8 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flytower.actors.http import (
-    HEAD_SECONDS,
-    IDLE_SECONDS,
-    MAX_CONNECTIONS,
-    WRITE_SECONDS,
-    HttpServer,
-    Reply,
-    open_http_server,
-    text_reply,
-)
+from flytower.actors.http import MAX_CONNECTIONS, HttpServer, Reply, open_http_server, text_reply
+from flytower.actors.http_connection import HEAD_SECONDS, IDLE_SECONDS, WRITE_SECONDS
 from flytower.actors.observer import MAX_CHILDREN, ConnectorView, Observer, Views, duration, tree_data
 from flytower.runtime.context import Child
 from flytower.runtime.spec import ChildSpec
@@ -77,7 +68,7 @@ class TestPages:
 
     @pytest.mark.parametrize(("serving", "status"), [(True, 200), (False, 503)])
     async def test_readiness_follows_the_node_and_liveness_does_not(self, serving: bool, status: int) -> None:  # noqa: FBT001
-        async with observing(replace(VIEWS, serving=lambda: serving)) as client:
+        async with observing(VIEWS._replace(serving=lambda: serving)) as client:
             assert (await client.get("/readyz")).status_code == status
             assert (await client.get("/healthz")).status_code == 200
 
@@ -89,8 +80,7 @@ class TestPages:
 
     async def test_the_status_page_escapes_what_others_wrote(self) -> None:
         evil = "<script>alert('x')</script>"
-        views = replace(
-            VIEWS,
+        views = VIEWS._replace(
             connectors=lambda: [ConnectorView(evil, [evil], is_sync=True)],
             tasks=lambda: {(evil, evil): 1},
             tree=lambda: Node(f"/{evil}", evil, evil),
@@ -117,7 +107,7 @@ class TestPages:
 
     async def test_a_page_that_fails_is_a_500_and_the_next_request_is_served(self) -> None:
         with structlog.testing.capture_logs() as logged:
-            async with observing(replace(VIEWS, metrics=fail)) as client:
+            async with observing(VIEWS._replace(metrics=fail)) as client:
                 response = await client.get("/metrics")
                 assert response.status_code == 500
                 assert "ZeroDivisionError" not in response.text
