@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import blockbuster.blockbuster as detector
@@ -79,15 +80,14 @@ would be a setting."""
 
 @pytest.fixture(scope="session", name="postgres_server")
 def _postgres_server() -> Iterator[PostgresServer]:
-    try:
-        running = running_postgres()
-        server = running.__enter__()
-    except NoPostgres as error:
-        if os.environ.get(REQUIRED):
-            raise
-        pytest.skip(str(error))
-    yield server
-    running.__exit__(None, None, None)
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_postgres())
+        except NoPostgres as error:
+            if os.environ.get(REQUIRED):
+                raise
+            pytest.skip(str(error))
+        yield server
 
 
 @pytest.fixture(name="postgres")

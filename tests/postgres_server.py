@@ -25,6 +25,8 @@ UNPRIVILEGED = "nobody"
 
 START_SECONDS = 30
 
+STOP_SECONDS = 30
+
 
 class NoPostgres(Exception):  # noqa: N818 - it says what is missing
     """PostgreSQL is not installed."""
@@ -68,7 +70,11 @@ class PostgresServer:
     def stop(self) -> None:
         """End it at once; what was committed is there when it starts again."""
         self.process.send_signal(signal.SIGQUIT)
-        self.process.wait()
+        try:
+            self.process.wait(STOP_SECONDS)
+        finally:
+            self.process.kill()
+            self.process.wait()
 
     def start(self) -> None:
         """Start it again, on the same port."""

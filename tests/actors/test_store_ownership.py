@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,10 @@ from flytower.actors.ledger.ownership import OwnedStore
 from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.sql import SqlStore
 from flytower.actors.ledger.store import LedgerError, LedgerLost
+from tests.processes import process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 HOLDER = """
 import sys
@@ -52,37 +53,35 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/state/ledger.sqlite"
 
 
-def held(url: str) -> subprocess.Popen[bytes]:
-    """Start a process that owns a ledger."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"held\n"
-    return process
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.communicate()
+@contextmanager
+def held(url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Have a process own a ledger for the time of the block."""
+    command = [sys.executable, "-c", HOLDER, url]
+    with process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        yield holder
 
 
 def test_a_ledger_of_another_process_is_refused_with_its_id(url: str) -> None:
-    process = held(url)
-    with pytest.raises(LedgerError, match=rf"ledger\.sqlite is in use by process {process.pid} on .*--ledger"):
+    with (
+        held(url) as holder,
+        pytest.raises(LedgerError, match=rf"ledger\.sqlite is in use by process {holder.pid} on .*--ledger"),
+    ):
         open_store(url)
-    end(process)
 
 
 def test_the_ledger_of_a_killed_process_is_free_at_once(url: str) -> None:
-    end(held(url))
+    with held(url):
+        pass
     open_store(url).close()
 
 
 def test_a_server_that_waits_gets_it_when_the_other_ends(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ownership, "LOOK_SECONDS", 0.01)
-    process = held(url)
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(open_store, url, wait=30.0)
-        end(process)
+        with held(url):
+            waiting = threads.submit(open_store, url, wait=30.0)
         waiting.result().close()
 
 

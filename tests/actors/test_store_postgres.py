@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +18,7 @@ from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.sql import SqlStore
 from flytower.actors.ledger.store import LedgerError, LedgerLost
 from tests.postgres_server import running_postgres
+from tests.processes import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,13 +60,16 @@ def test_the_whole_suite_runs_twice_over_one_database(postgres: str) -> None:
 
 
 def test_two_servers_may_make_the_schema_at_once(postgres: str) -> None:
-    processes = [
-        subprocess.Popen([sys.executable, "-c", OPENER, postgres, f"task-{number}"], stdin=subprocess.PIPE)
-        for number in range(3)
-    ]
-    for process in processes:
-        process.communicate(b"go\n")
-    assert [process.returncode for process in processes] == [0, 0, 0]
+    with ExitStack() as stack:
+        openers = [
+            stack.enter_context(
+                process([sys.executable, "-c", OPENER, postgres, f"task-{number}"], stdin=subprocess.PIPE)
+            )
+            for number in range(3)
+        ]
+        for opener in openers:
+            opener.communicate(b"go\n")
+        assert [opener.returncode for opener in openers] == [0, 0, 0]
     with closing(SqlStore(postgres)) as store:
         assert sorted(kept.id for kept in store.rows()) == ["task-0", "task-1", "task-2"]
 

@@ -14,6 +14,7 @@ from flytower.actors.ledger.row import Row
 from flytower.actors.ledger.sql import SqlStore
 from flytower.actors.ledger.store import LedgerError
 from flytower.actors.ledger.wal import FRAME_HEADER, WAL_HEADER, check_wal, damaged_frame
+from tests.processes import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,12 +78,9 @@ def make_ledger(path: Path) -> None:
 def crashed(tmp_path_factory: pytest.TempPathFactory) -> Crashed:
     path = tmp_path_factory.mktemp("crashed") / "ledger.db"
     make_ledger(path)
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
-    assert writer.stdout is not None
-    with writer.stdout as acknowledged:
-        assert [int(acknowledged.readline()) for _ in range(COMMITS)] == list(range(1, COMMITS + 1))
-        writer.kill()
-        writer.wait()
+    with process([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert [int(writer.stdout.readline()) for _ in range(COMMITS)] == list(range(1, COMMITS + 1))
     left = Crashed(path.read_bytes(), path.with_name("ledger.db-wal").read_bytes())
     assert len(left.commits) == COMMITS
     assert all(after - before > 1 for before, after in zip(left.commits, left.commits[1:], strict=False))

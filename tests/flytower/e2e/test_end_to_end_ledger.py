@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,9 +17,10 @@ import pytest
 from tests.flytower.conftest import FLYTOWER, end, environment, launch
 from tests.flytower.e2e.client import Phase, create_request
 from tests.flytower.e2e.deployment import until
+from tests.processes import process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.flytower.e2e.deployment import Deploy
@@ -130,26 +131,21 @@ class TestOneOwner:
         with deploy():
             other = tmp_path / "other"
             other.mkdir()
-            process = _waiting(other, f"sqlite:///{tmp_path}/ledger.sqlite")
-            process.send_signal(signal.SIGTERM)
-            assert process.wait() == 0
+            with _waiting(other, f"sqlite:///{tmp_path}/ledger.sqlite") as server:
+                server.send_signal(signal.SIGTERM)
+                assert server.wait() == 0
 
 
-def _waiting(folder: Path, ledger: str) -> subprocess.Popen[bytes]:
-    """Start a server that has to wait, and return its process when it does."""
+@contextmanager
+def _waiting(folder: Path, ledger: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server that has to wait for the ledger, from when it does."""
     settings = {"LEDGER": ledger, "LEDGER_WAIT": "60", "PORT": "0", "METRICS_PORT": "0"}
     variables = {f"FLYTOWER_{name}": value for name, value in settings.items()}
     log = folder / "stderr"
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [*FLYTOWER, "serve"],
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            cwd=folder,
-            env=environment(folder, **variables),
-        )
-    until(lambda: "Opening the ledger" in log.read_text())
-    return process
+    options = {"stdout": subprocess.DEVNULL, "cwd": folder, "env": environment(folder, **variables)}
+    with log.open("w") as stderr, process([*FLYTOWER, "serve"], stderr=stderr, **options) as server:
+        until(lambda: "Opening the ledger" in log.read_text())
+        yield server
 
 
 class TestPostgres:
