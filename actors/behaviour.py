@@ -81,6 +81,7 @@ class TaskBehaviour(Behaviour[Task]):
         directory: Where tasks are found.
         ledger: Where tasks are written down.
         metrics: Where calls are counted.
+        respite: The connector's, if it is to outlive this.
         wall: The time in Unix seconds, for what people read.
     """
 
@@ -92,6 +93,7 @@ class TaskBehaviour(Behaviour[Task]):
         directory: Directory,
         ledger: Ledger,
         metrics: Metrics,
+        respite: Respite | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._connector = connector
@@ -112,7 +114,7 @@ class TaskBehaviour(Behaviour[Task]):
         self.creating: set[str] = set()  # tasks whose create was begun and has not come back
         self._draining = False  # set by the first entity that hears of it, for all
         self.breaker = CircuitBreaker(connector.policy.breaker_failures, connector.policy.breaker_seconds)
-        self._respite = Respite()
+        self._respite = respite or Respite()
         self._refused: set[str] = set()  # tasks that the open circuit has kept from calling
         self._bucket = TokenBucket(connector.policy.requests_per_second)
 

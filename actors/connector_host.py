@@ -14,6 +14,7 @@ from flytower.actors.births import adopt, adopt_to_delete, reserve, resume
 from flytower.actors.events import Superseded
 from flytower.actors.passage import Passage
 from flytower.actors.refusals import ledger_unavailable
+from flytower.actors.respites import LastingRespite
 from flytower.connectors.policy import RETENTION
 from flytower.runtime.exits import stopped
 from flytower.runtime.host import EntityHost
@@ -78,7 +79,10 @@ class ConnectorHost:
         self.passage = Passage(connector, metrics)
         self._directory = directory
         self._ledger = ledger
-        self._behaviour = TaskBehaviour(connector, self.tell, self.state, directory, ledger, metrics)
+        self._respite = LastingRespite(ledger, (connector.category.name, connector.category.version))
+        self._behaviour = TaskBehaviour(
+            connector, self.tell, self.state, directory, ledger, metrics, respite=self._respite
+        )
         concurrency = self._policy.concurrency
         lanes = (POLL_LANE, CONTROL_LANE)
         self.lanes = [Lane(name, concurrency, foreground=timers.foreground) for name in lanes]
@@ -86,13 +90,17 @@ class ConnectorHost:
 
     async def run(self, context: Context) -> None:
         """Resume what the ledger has, then live until the stop."""
+        await self._respite.recall()
         resumed = await self.resume_orphans()
         if resumed:
             log.info("tasks resumed", connector=self.connector.name, tasks=resumed)
         self._hosts[self.connector.category] = self
         self._behaviour.clock = trio.lowlevel.current_clock().current_time
         try:
-            await self._host.run(context)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._respite.write_for_ever)
+                await self._host.run(context)
+                nursery.cancel_scope.cancel(reason="its host has stopped")
         finally:
             del self._hosts[self.connector.category]
 

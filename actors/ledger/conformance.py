@@ -174,6 +174,23 @@ def commands_wait_until_they_are_settled(open_store: OpenStore) -> None:
         _same([each for each in store.commands() if each.task == "com-2"], [], "a removed task has no commands")
 
 
+def respites_are_kept_by_category(open_store: OpenStore) -> None:
+    """Of each task category, by name and version, the respite that was written last comes back."""
+    with _opened(open_store) as store:
+        for version, until in ((1, 5.5), (2, 1e9), (1, 3.25)):
+            store.note_respite(("respite", version), until)
+        found = [store.respite(category) for category in (("respite", 1), ("respite", 2), ("respite", 3), ("", 1))]
+        _same(found, [3.25, 1e9, 0.0, 0.0], "of each category, what was written last comes back, else 0.0")
+
+
+def respites_outlive_close(open_store: OpenStore) -> None:
+    """A respite is there after close and reopen."""
+    with _opened(open_store) as store:
+        store.note_respite(("respite", 4), 1795404184.25)
+    with _closing(open_store()) as store:
+        _same(store.respite(("respite", 4)), 1795404184.25, "a respite outlives close and reopen")
+
+
 def every_change_is_remembered(open_store: OpenStore) -> None:
     """A history has every change, also those that came in one put; one of thousands may lack its middle."""
     with _opened(open_store, "long-1", "long-2") as store:
@@ -243,9 +260,15 @@ RULES: tuple[Rule, ...] = (
     commands_wait_until_they_are_settled,
     a_thousand_rows_fit_one_put,
     threads_may_put_at_once,
+    respites_are_kept_by_category,
 )
 
-DURABLE_RULES: tuple[Rule, ...] = (rows_outlive_close, rows_are_durable_before_close, every_change_is_remembered)
+DURABLE_RULES: tuple[Rule, ...] = (
+    rows_outlive_close,
+    rows_are_durable_before_close,
+    every_change_is_remembered,
+    respites_outlive_close,
+)
 
 
 def _row(task: str, seq: int, *, stage: str = "creating") -> Row:

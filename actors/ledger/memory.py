@@ -21,6 +21,7 @@ class MemoryStore:
         self._rows: dict[str, Row] = {}
         self._commands: dict[int, Command] = {}
         self._posted = 0
+        self._respites: dict[tuple[str, int], float] = {}
 
     def put(self, rows: Sequence[Row]) -> None:
         """Write all rows."""
@@ -67,6 +68,14 @@ class MemoryStore:
         """Take out commands."""
         for number in numbers:
             self._commands.pop(number, None)
+
+    def note_respite(self, category: tuple[str, int], until: float) -> None:
+        """Write down until when an external system wants to be left alone."""
+        self._respites[category] = until
+
+    def respite(self, category: tuple[str, int]) -> float:
+        """Return what was written last, 0.0 where nothing was."""
+        return self._respites.get(category, 0.0)
 
     def close(self) -> None:
         """Nothing to give back."""

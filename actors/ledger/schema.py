@@ -88,6 +88,17 @@ commands = Table(
 )
 """What operators want, and the server that owns the ledger has not done yet."""
 
+respites = Table(
+    "respites",
+    metadata,
+    Column("category_name", String, nullable=False),
+    Column("category_version", Integer, nullable=False),
+    Column("until", Float, nullable=False),
+    PrimaryKeyConstraint("category_name", "category_version"),
+    sqlite_with_rowid=False,
+)
+"""Until when the external system of a task category wants to be left alone, in Unix seconds."""
+
 owner = Table(
     "owner",
     metadata,

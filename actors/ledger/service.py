@@ -160,6 +160,22 @@ class Ledger:
         """
         await self._read(lambda: self.store.settle(numbers))
 
+    async def note_respite(self, category: tuple[str, int], until: float) -> None:
+        """Write down until when the external system of a task category wants to be left alone, in Unix seconds.
+
+        Raises:
+            LedgerError: The store cannot write.
+        """
+        await self._read(lambda: self.store.note_respite(category, until))
+
+    async def respite(self, category: tuple[str, int]) -> float:
+        """Return what was written last, 0.0 where nothing was.
+
+        Raises:
+            LedgerError: The store cannot read.
+        """
+        return await self._read(lambda: self.store.respite(category))
+
     async def _read(self, read: Callable[[], T]) -> T:
         if not self.store.blocking:
             return read()

@@ -18,6 +18,7 @@ from flytower.actors.ledger.schema import (
     changes,
     commands,
     owner,
+    respites,
     row_of,
     tasks,
     values_of,
@@ -140,6 +141,23 @@ class SqlStore:
         """Take out commands."""
         with self._write() as connection:
             connection.execute(delete(commands).where(commands.c.number.in_(numbers)))
+
+    # ---- respites ---------------------------------------------------------------------------------------------
+
+    def note_respite(self, category: tuple[str, int], until: float) -> None:
+        """Write down until when an external system wants to be left alone."""
+        name, version = category
+        row = _insert(self._url, respites).values(category_name=name, category_version=version, until=until)
+        keys = [respites.c.category_name, respites.c.category_version]
+        with self._write() as connection:
+            connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"until": row.excluded.until}))
+
+    def respite(self, category: tuple[str, int]) -> float:
+        """Return what was written last, 0.0 where nothing was."""
+        name, version = category
+        of_it = and_(respites.c.category_name == name, respites.c.category_version == version)
+        with self._read() as connection:
+            return float(connection.execute(select(respites.c.until).where(of_it)).scalar() or 0.0)
 
     # ---- ownership --------------------------------------------------------------------------------------------
 

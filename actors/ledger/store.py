@@ -110,5 +110,15 @@ class Store(Protocol):
             LedgerError: They are still there.
         """
 
+    def note_respite(self, category: tuple[str, int], until: float) -> None:
+        """Write down until when the external system of a task category wants to be left alone, in Unix seconds.
+
+        Raises:
+            LedgerError: It was not written.
+        """
+
+    def respite(self, category: tuple[str, int]) -> float:
+        """Return what was written last, 0.0 where nothing was."""
+
     def close(self) -> None:
         """Give back what it holds. Not called twice."""

@@ -113,6 +113,14 @@ class Deaf(MemoryStore):
         return
 
 
+class Versionless(MemoryStore):
+    def note_respite(self, category: tuple[str, int], until: float) -> None:
+        super().note_respite((category[0], 0), until)
+
+    def respite(self, category: tuple[str, int]) -> float:
+        return super().respite((category[0], 0))
+
+
 class Hoarder(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
@@ -155,6 +163,8 @@ BROKEN: list[tuple[Callable[[], MemoryStore], Rule, str]] = [
     (AnyCategory, conformance.rows_of_a_category, "of its name and version"),
     (Unremembering, conformance.a_history_ends_with_the_row, "what the row says"),
     (Deaf, conformance.commands_wait_until_they_are_settled, "a settled command is gone"),
+    (Versionless, conformance.respites_are_kept_by_category, "of each category"),
+    (MemoryStore, conformance.respites_outlive_close, "a respite outlives close"),
     (MemoryStore, conformance.every_change_is_remembered, "every change"),
     (Hoarder, conformance.every_change_is_remembered, "without end"),
     (MemoryStore, conformance.rows_outlive_close, "outlives close"),

@@ -46,12 +46,14 @@ def test_there_is_one_for_each_version_of_the_schema() -> None:
     assert [path.stem for path in GOLDEN] == sorted(path.stem[:5] for path in versions.glob("v*.py"))
 
 
-def test_it_opens_with_every_row_its_history_and_its_commands(golden: Path) -> None:
+def test_it_opens_with_every_row_its_history_its_commands_and_its_respites(golden: Path) -> None:
     expected = read(golden.with_suffix(".json"))
     rows = [Row(**values) for values in expected["rows"]]
     with closing(open_store(f"sqlite:///{golden}")) as store:
         assert sorted(store.rows(), key=lambda row: row.id) == rows
         assert store.commands() == [Command(*values) for values in expected["commands"]]
+        for name, version, until in expected.get("respites", []):
+            assert store.respite((name, version)) == until
         for row in rows:
             assert [(change.seq, change.note) for change in store.history(row.id)] == [
                 (1, "begun"),

@@ -148,7 +148,7 @@ def test_a_newer_schema_is_refused_with_both_versions(path: Path) -> None:
         store.put([row(1)])
     execute(path, "UPDATE alembic_version SET version_num = '9876'")
     before = path.read_bytes()
-    with pytest.raises(LedgerError, match=r"ledger\.db has schema 9876, .* newer version .* knows 0002\b"):
+    with pytest.raises(LedgerError, match=r"ledger\.db has schema 9876, .* newer version .* knows 0003\b"):
         SqlStore(f"sqlite:///{path}")
     assert path.read_bytes() == before
 
