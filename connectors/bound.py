@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -17,28 +16,25 @@ from flytower.connectors.errors import (
     InvalidResource,
     ResourceMetaError,
 )
-from flytower.connectors.flavour import Flavour, Method, flavour_of
+from flytower.connectors.flavour import Method, flavour_of
+from flytower.connectors.identity import identity_of
 from flytower.connectors.logs import LineLimit, stream_messages
+from flytower.connectors.metrics import metrics_message
 from flytower.connectors.policy import Policy, Recovery
 from flytower.connectors.resource import Resource, check_message, is_terminal
 from flytower.connectors.resource_meta import ResourceMeta
 from flytower.connectors.signature import Accepted, inspect_method
-from flytower.protocol.codec import dict_to_struct
 from flytower.protocol.decode import own
 from flytower.protocol.encode import encoded
 from flytower.protocol.generated.flyteidl import admin
-from flytower.protocol.generated.flyteidl.core import (
-    ExecutionMetricResult,
-    LiteralMap,
-    TaskExecutionPhase,
-    TaskTemplate,
-)
 from flytower.protocol.received import is_shared, worked_out
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import datetime, timedelta
 
-    from flytower.connectors.category import TaskCategory
+    from flytower.protocol.generated.flyteidl.core import LiteralMap, TaskExecutionPhase, TaskTemplate
+
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +78,7 @@ class Bound:
     """
 
     def __init__(self, connector: AsyncConnectorBase | SyncConnectorBase) -> None:
-        self.name, self.category = _check_identity(connector)
+        self.name, self.category = identity_of(connector)
         self.connector = connector
         self.is_sync = isinstance(connector, SyncConnectorBase)
         self.policy: Policy = connector.policy
@@ -181,7 +177,7 @@ class Bound:
             ConnectorMethodNotImplemented: The connector has none.
         """
         asked = {"queries": list(queries), "start_time": start_time, "end_time": end_time, "step": step}
-        return _metrics_message(await self._call("get_metrics", resource_meta=self.decode(meta), **asked))
+        return metrics_message(await self._call("get_metrics", resource_meta=self.decode(meta), **asked))
 
     async def logs(
         self, meta: bytes, *, token: str = "", lines: int = 0
@@ -320,46 +316,9 @@ class Bound:
         return f"{method} of {self.name}"
 
 
-def _check_identity(connector: object) -> tuple[str, TaskCategory]:
-    if not isinstance(connector, AsyncConnectorBase | SyncConnectorBase):
-        raise ConnectorContractError(f"{connector!r} is no instance of AsyncConnectorBase or SyncConnectorBase")
-    kind = type(connector).__name__
-    if type(connector.name) is not str or not connector.name:
-        raise ConnectorContractError(f"{kind}.name must be a non-empty string, not {connector.name!r}")
-    if not isinstance(connector.policy, Policy):
-        raise ConnectorContractError(f"{kind}.policy must be a Policy, not {connector.policy!r}")
-    if connector.flavour not in (Flavour.TRIO, Flavour.ASYNCIO):
-        raise ConnectorContractError(
-            f"{kind}.flavour must be Flavour.TRIO or Flavour.ASYNCIO, not {connector.flavour!r}"
-        )
-    try:
-        return connector.name, connector.task_category
-    except AttributeError as error:
-        raise ConnectorContractError(f"{kind}.__init__ must call super().__init__(task_type_name=...)") from error
-
-
 def _is_overridden(connector: ConnectorBase, method: str) -> bool:
     return getattr(type(connector), method) is not getattr(AsyncConnectorBase, method)
 
 
 def _with_first(function: Callable[..., Any], first: Any) -> Callable[..., Any]:
     return lambda **kwargs: function(first, **kwargs)
-
-
-def _metrics_message(answer: Any) -> admin.GetTaskMetricsResponse:
-    if isinstance(answer, admin.GetTaskMetricsResponse):
-        return answer
-    if isinstance(answer, Mapping):
-        return admin.GetTaskMetricsResponse(results=[_metric(name, data) for name, data in answer.items()])
-    if isinstance(answer, Sequence) and all(isinstance(item, ExecutionMetricResult) for item in answer):
-        return admin.GetTaskMetricsResponse(results=list(answer))
-    raise ConnectorContractError(f"get_metrics returned a {type(answer).__name__}; see AsyncConnectorBase.get_metrics")
-
-
-def _metric(name: str, data: Any) -> ExecutionMetricResult:
-    try:
-        return ExecutionMetricResult(
-            metric=name, data=dict_to_struct(dict(data) if isinstance(data, Mapping) else {"value": data}, name)
-        )
-    except (TypeError, ValueError) as error:
-        raise ConnectorContractError(f"metric {name!r} cannot be converted: {error}") from error
