@@ -22,7 +22,7 @@ DISTRIBUTION = "flytower"
 def views_of(node: Node) -> Views:
     """Say where the observer of a node gets what it shows."""
     return Views(
-        version=installed_version(),
+        version=installed_version,
         metrics=node.metrics.render_in_turns,
         serving=lambda: node.serving,
         tree=node.tree,

@@ -10,7 +10,6 @@ from flytower.protocol.codec import dict_to_struct
 from flytower.protocol.encode import encoded, field_encoder
 from flytower.protocol.generated.flyteidl import admin
 from flytower.protocol.generated.flyteidl.core import LiteralMap, TaskExecutionPhase, TaskLog
-from flytower.protocol.literals import to_literal_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,7 +126,11 @@ def check_message(message: admin.Resource) -> admin.Resource:
 
 
 def _to_literals(outputs: LiteralMap | Mapping[str, Any]) -> LiteralMap:
-    return outputs if isinstance(outputs, LiteralMap) else to_literal_map(dict(outputs))
+    if isinstance(outputs, LiteralMap):
+        return outputs
+    from flytower.protocol.literals import to_literal_map  # noqa: PLC0415 - no start has outputs to convert
+
+    return to_literal_map(dict(outputs))
 
 
 def _shortened(text: str) -> str:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import random
+    from typing import Self
 
 # Beyond these the ceiling of any sensible backoff is its maximum, and the power would overflow a float.
 _LARGEST_EXPONENT = 64
 _LARGEST_FACTOR = 100.0
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class _Figures(NamedTuple):
+    minimum: float
+    maximum: float
+    factor: float
+    reset_after: float
+
+
+class Backoff(_Figures):
     """Pauses that grow with each restart in a row, spread at random over their whole range.
 
     The n-th pause is uniform between `minimum` and `minimum * factor**n` (at most `maximum`), so that children which
@@ -28,14 +34,16 @@ class Backoff:
         reset_after: Seconds that an incarnation must have lived for the next pause to be a first one again.
     """
 
-    minimum: float = 0.1
-    maximum: float = 5.0
-    factor: float = 2.0
-    reset_after: float = 30.0
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if not (0 <= self.minimum <= self.maximum and 1 <= self.factor <= _LARGEST_FACTOR and self.reset_after >= 0):
+    def __new__(
+        cls, minimum: float = 0.1, maximum: float = 5.0, factor: float = 2.0, reset_after: float = 30.0
+    ) -> Self:
+        """Make one, having checked the figures."""
+        self = super().__new__(cls, minimum, maximum, factor, reset_after)
+        if not (0 <= minimum <= maximum and 1 <= factor <= _LARGEST_FACTOR and reset_after >= 0):
             raise ValueError(f"{self}: it takes 0 <= minimum <= maximum, 1 <= factor <= 100 and reset_after >= 0")
+        return self
 
     def attempt(self, previous: int, lived: float) -> int:
         """Return the number, from 1, of the restart that follows an incarnation which lived `lived` seconds."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Self
 
 # OTP's default of 1 in 5 s is meant for restarts without a pause. Ours pause (runtime.backoff): with the default
 # pauses, a child that crashes at every start uses up five restarts in about six seconds, and is given up at the sixth.
@@ -11,19 +14,25 @@ DEFAULT_RESTARTS = 5
 DEFAULT_WITHIN = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Intensity:
+class _Figures(NamedTuple):
+    restarts: int
+    within: float
+
+
+class Intensity(_Figures):
     """At most `restarts` restarts in any `within` seconds; one more, and the supervisor gives up.
 
     The intensities of nested supervisors multiply: three levels of 5 allow 125 restarts of the lowest child.
     """
 
-    restarts: int = DEFAULT_RESTARTS
-    within: float = DEFAULT_WITHIN
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if self.restarts < 0 or not self.within > 0:
+    def __new__(cls, restarts: int = DEFAULT_RESTARTS, within: float = DEFAULT_WITHIN) -> Self:
+        """Make one, having checked the figures."""
+        self = super().__new__(cls, restarts, within)
+        if restarts < 0 or not within > 0:
             raise ValueError(f"{self}: restarts must not be negative, and within must be more than 0 s")
+        return self
 
 
 class RestartWindow:

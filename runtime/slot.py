@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flytower.runtime.context import Summarized
@@ -17,20 +17,29 @@ if TYPE_CHECKING:
     from flytower.runtime.spec import ChildSpec
 
 
-@dataclass(slots=True, eq=False)
 class Slot(Row):
-    """A child of a supervisor through all its incarnations."""
+    """A child of a supervisor through all its incarnations.
 
-    spec: ChildSpec = field(kw_only=True)
-    path: str = field(kw_only=True)
-    kind: str = "Child"  # the class of the last incarnation
-    incarnation: Incarnation | None = None  # set exactly while one lives
-    pause: trio.CancelScope | None = None  # set exactly while PAUSED
-    attempt: int = 0  # restarts in a row without a long life between
-    starts: int = 0
-    readies: int = 0  # how many of the starts came as far as ready()
-    forget: bool = False  # whether nothing remains of it once it is down and not wanted
-    exit: Exit | None = None  # how the last incarnation ended
+    Args:
+        spec: How to run it.
+        path: Where it hangs.
+        forget: Whether nothing remains of it once it is down and not wanted.
+    """
+
+    __slots__ = ("attempt", "exit", "forget", "incarnation", "kind", "path", "pause", "readies", "spec", "starts")
+
+    def __init__(self, spec: ChildSpec, path: str, *, forget: bool) -> None:
+        super().__init__()
+        self.spec = spec
+        self.path = path
+        self.forget = forget
+        self.kind = "Child"  # the class of the last incarnation
+        self.incarnation: Incarnation | None = None  # set exactly while one lives
+        self.pause: trio.CancelScope | None = None  # set exactly while PAUSED
+        self.attempt = 0  # restarts in a row without a long life between
+        self.starts = 0
+        self.readies = 0  # how many of the starts came as far as ready()
+        self.exit: Exit | None = None  # how the last incarnation ended
 
     def inspect(self, now: float, *, briefly: bool = False) -> Node:
         """Describe the child, alive or not; briefly: with the entities below it summed up."""

@@ -6,7 +6,6 @@ possible now, so that a crash in the middle of a restart, or a stop in the middl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -37,7 +36,6 @@ class Phase(Enum):
         return self in {Phase.STARTING, Phase.UP, Phase.STOPPING}
 
 
-@dataclass(slots=True)
 class Row:
     """What is decided on: one child.
 
@@ -48,10 +46,23 @@ class Row:
         settled: Whether it was up, or ended without being wanted again, since the supervisor started.
     """
 
-    phase: Phase = Phase.DOWN
-    wanted: bool = True
-    recycle: bool = False
-    settled: bool = False
+    __slots__ = ("phase", "recycle", "settled", "wanted")
+
+    def __init__(
+        self,
+        phase: Phase = Phase.DOWN,
+        wanted: bool = True,  # noqa: FBT001, FBT002 - a row of a table
+        recycle: bool = False,  # noqa: FBT001, FBT002
+        settled: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        self.phase = phase
+        self.wanted = wanted
+        self.recycle = recycle
+        self.settled = settled
+
+    def __repr__(self) -> str:
+        flags = f"wanted {self.wanted}, recycle {self.recycle}, settled {self.settled}"
+        return f"<{type(self).__name__} {self.phase.name}, {flags}>"
 
     @property
     def leaving(self) -> bool:

@@ -292,7 +292,7 @@ class Supervisor:
             raise NameTaken(f"{path} is taken; give each child of a supervisor a name of its own")
         spec.address.attach(path, self._commons.dead_letters)
         self._commons.names.add(path, spec.address)
-        slot = self._slots[spec.name] = Slot(spec=spec, path=path, forget=spec.restart is Restart.TEMPORARY)
+        slot = self._slots[spec.name] = Slot(spec, path, forget=spec.restart is Restart.TEMPORARY)
         return slot
 
     def _start(self, slot: Slot) -> None:

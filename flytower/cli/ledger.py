@@ -15,7 +15,8 @@ import click
 from flytower.actors.ledger.opening import open_to_read
 from flytower.actors.ledger.store import LedgerError
 from flytower.actors.task import Stage
-from flytower.cli.output import meta_to_text, print_json, print_table, resource_data
+from flytower.cli.output import meta_to_text, print_json, resource_data
+from flytower.cli.table import print_table
 from flytower.protocol.generated.flyteidl.admin import Resource
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.setting_sources import load

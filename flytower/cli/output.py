@@ -1,11 +1,10 @@
-"""What commands print: tables, resources, and the bytes of a resource_meta as text that can be given back."""
+"""What commands print: resources, and the bytes of a resource_meta as text that can be given back."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,8 +13,6 @@ from flytower.protocol.codec import struct_to_dict
 from flytower.protocol.literals import LiteralError, from_literal_map
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from flytower.protocol.generated.flyteidl.admin import Resource
 
 BASE64: Final = "base64:"
@@ -87,29 +84,3 @@ def print_resource(resource: Resource) -> None:
         click.echo(f"  {link['name']}: {link['uri']}")
     if "custom_info" in data:
         click.echo(f"  custom_info = {json.dumps(data['custom_info'], default=_json_default)}")
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, err: bool = False) -> None:
-    """Print a table: drawn on a terminal, in plain aligned columns elsewhere."""
-    stream = sys.stderr if err else sys.stdout
-    if stream.isatty():
-        from rich.console import Console  # noqa: PLC0415 - only who looks at a table should pay for it
-        from rich.table import Table  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
-
-        table = Table(*columns)
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))  # Text: a name in [brackets] is no mark-up
-        Console(file=stream).print(table)
-        return
-    for line in plain_table(columns, rows):
-        click.echo(line, err=err)
-
-
-def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table in aligned columns."""
-    widths = [max(len(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (columns, *rows)
-    ]

@@ -20,8 +20,8 @@ from flytower.actors.node import NodeConfig, open_node
 from flytower.cli.lean_imports import without_collections
 from flytower.cli.log_setup import configure_logs
 from flytower.cli.options import CommandOfSeveralValues, SeveralValues
-from flytower.cli.output import print_table
 from flytower.cli.stopping import Stopping
+from flytower.cli.table import print_table
 from flytower.connectors.loading import load_entry_points, load_modules
 from flytower.connectors.registry import ConnectorRegistry
 from flytower.protocol.status import leaves

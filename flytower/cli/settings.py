@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from flytower.cli.output import print_json, print_table
+from flytower.cli.output import print_json
+from flytower.cli.table import print_table
 from flytower.setting_sources import load
 from flytower.settings import SettingsError, catalogue, shown
 

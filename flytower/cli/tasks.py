@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from flytower.cli.output import meta_to_text, print_json, print_table
+from flytower.cli.output import meta_to_text, print_json
 from flytower.cli.params import read_custom, read_endpoint, read_inputs, read_meta
 from flytower.cli.session import Session, run_session
+from flytower.cli.table import print_table
 from flytower.cli.template import template_and_inputs
 from flytower.protocol.client import DEFAULT_TIMEOUT
 from flytower.protocol.generated.flyteidl import admin

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from flytower.actors.http import MAX_CONNECTIONS, HttpServer, Reply, open_http_server, text_reply
 from flytower.actors.http_connection import HEAD_SECONDS, IDLE_SECONDS, WRITE_SECONDS
-from flytower.actors.observer import MAX_CHILDREN, ConnectorView, Observer, Views, duration, tree_data
+from flytower.actors.observer import MAX_CHILDREN, ConnectorView, Observer, Views, tree_data
+from flytower.actors.status_page import duration
 from flytower.runtime.context import Child
 from flytower.runtime.spec import ChildSpec
 from flytower.runtime.system import open_system
@@ -33,7 +34,7 @@ async def metrics() -> bytes:
 
 
 VIEWS = Views(
-    version="1.2.3",
+    version=lambda: "1.2.3",
     metrics=metrics,
     serving=lambda: True,
     tree=lambda: TREE,

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flytower.cli.app import main
-from flytower.cli.output import BASE64, meta_to_text, plain_table, resource_data, text_to_meta
+from flytower.cli.output import BASE64, meta_to_text, resource_data, text_to_meta
+from flytower.cli.table import plain_table
 from flytower.connectors.resource import TaskExecution
 from flytower.protocol.generated.flyteidl.admin import Resource
 from flytower.protocol.generated.flyteidl.core import Literal, LiteralMap, Scalar

@@ -36,6 +36,8 @@ NEVER = {
     *("flytekit", "flyteidl", "google.protobuf", "grpc", "rich", "pydantic", "pygments", "httpx", "anyio", "pytest"),
     *("flytower.actors.local", "flytower.protocol.client", "flytower.protocol.generate", "flytower.cli.session"),
     *("prometheus_client", "h11", "http.server", "flytower.actors.exposition", "flytower.actors.http_connection"),
+    *("html", "http", "msgpack", "flytower.actors.status_page", "flytower.protocol.literals"),
+    *("flytower.connectors.webhook_call", "flytower.connectors.webhook_request"),
     *("flytower.runtime.testing", "flytower.connectors.testing", "flytower.cli.demo", "flytower.cli.run"),
 }
 """What no server needs for its start, whatever its ledger: each takes from some milliseconds to most of a second."""
