@@ -54,9 +54,10 @@ bench: $(STAMP)  ## Print the benchmarks' tables; needs h2load (Debian: nghttp2-
 	for script in actors task_actors poll_floor lives read_path under_polls loop_delay start flytekit_server; do \
 	    $(BIN)/python benchmarks/$$script.py || exit 1; done
 
-generate: $(STAMP)  ## Write the messages anew from flyteidl's descriptors, and the list of settings.
+generate: $(STAMP)  ## Write the messages anew from flyteidl's descriptors, and the lists of settings and policies.
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m flytower.protocol.generate
 	$(BIN)/python scripts/settings_doc.py
+	$(BIN)/python scripts/policy_doc.py
 
 format: $(STAMP)  ## Format, and fix what can be fixed without thinking.
 	$(BIN)/ruff check --fix .

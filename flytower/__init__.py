@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from flytower.connectors.errors import InvalidRequest as InvalidRequest
     from flytower.connectors.errors import InvalidResource as InvalidResource
     from flytower.connectors.errors import JobNotFound as JobNotFound
+    from flytower.connectors.errors import OutcomeUnknown as OutcomeUnknown
     from flytower.connectors.errors import PermanentFailure as PermanentFailure
     from flytower.connectors.errors import ResourceMetaError as ResourceMetaError
     from flytower.connectors.errors import RetryLater as RetryLater
@@ -82,6 +83,7 @@ _HOMES = {
         "InvalidRequest",
         "InvalidResource",
         "JobNotFound",
+        "OutcomeUnknown",
         "PermanentFailure",
         "ResourceMetaError",
         "RetryLater",
@@ -130,6 +132,7 @@ __all__ = [
     "LogPage",
     "Node",
     "NodeConfig",
+    "OutcomeUnknown",
     "PermanentFailure",
     "Policy",
     "Recovery",
