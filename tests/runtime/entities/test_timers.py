@@ -10,7 +10,16 @@ import trio
 
 from flytower.runtime import timers as timers_module
 from flytower.runtime.foreground import Foreground
-from flytower.runtime.timers import BACKLOG_TURNS, BATCH, LARGEST_BATCH, QUIET_BATCH, TICK, Timers
+from flytower.runtime.timers import (
+    BACKLOG_TURNS,
+    BATCH,
+    LARGEST_BATCH,
+    QUIET_BACKLOG_TURNS,
+    QUIET_BATCH,
+    QUIET_LARGEST_BATCH,
+    TICK,
+    Timers,
+)
 from tests.runtime.entities.owner import Owner
 from tests.runtime.entities.turns import Turns
 
@@ -109,7 +118,7 @@ async def test_timers_of_one_tick_wake_the_loop_once(
 async def test_no_turn_of_the_loop_fires_more_than_a_batch_and_none_is_idle_until_all_are_fired(
     log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
-    timers, turns = Timers(batch=2 * LARGEST_BATCH), Turns()
+    timers, turns = Timers(batch=2 * QUIET_LARGEST_BATCH), Turns()
     fired_in: dict[int, int] = {}
 
     def count() -> None:
@@ -123,32 +132,41 @@ async def test_no_turn_of_the_loop_fires_more_than_a_batch_and_none_is_idle_unti
     async with new_bench.running(timers):
         await trio.sleep(2)
     assert [name for name, _ in log] == list(range(20_000))
-    assert set(fired_in.values()) == {2 * LARGEST_BATCH}
-    assert max(fired_in) - min(fired_in) == 20_000 // (2 * LARGEST_BATCH) - 1
+    assert set(fired_in.values()) == {2 * QUIET_LARGEST_BATCH}
+    assert max(fired_in) - min(fired_in) == 20_000 // (2 * QUIET_LARGEST_BATCH) - 1
     assert {time for _, time in log} == {1.0}
 
 
-@pytest.mark.parametrize(("answered", "batch"), [(ALWAYS, BATCH), (NEVER, QUIET_BATCH)])
+@pytest.mark.parametrize(
+    ("answered", "batch", "backlog_turns", "largest"),
+    [(ALWAYS, BATCH, BACKLOG_TURNS, LARGEST_BATCH), (NEVER, QUIET_BATCH, QUIET_BACKLOG_TURNS, QUIET_LARGEST_BATCH)],
+)
 async def test_of_a_long_backlog_more_comes_due_in_a_turn_but_never_more_than_the_loop_can_bear(
-    answered: float, batch: int, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+    answered: float,
+    batch: int,
+    backlog_turns: int,
+    largest: int,
+    log: list[tuple[object, float]],
+    new_bench: Any,
+    autojump_clock: MockClock,
 ) -> None:
-    """The least that comes due is little while somebody asks, who has to wait for it."""
+    """What comes due in a turn is little while somebody asks, who has to wait for it."""
     timers, turns = Timers(foreground=Foreground(answered)), Turns()
     fired_in: dict[int, int] = {}
 
     def count() -> None:
         fired_in[turns.count] = fired_in.get(turns.count, 0) + 1
 
-    for number in range(2 * LARGEST_BATCH * BACKLOG_TURNS):
+    for number in range(2 * largest * backlog_turns):
         owner = Owner(number, log)
         owner.then = count
         timers.schedule(owner, 1)
     trio.lowlevel.add_instrument(turns)
     async with new_bench.running(timers):
         await trio.sleep(2)
-    assert max(fired_in.values()) == LARGEST_BATCH
+    assert max(fired_in.values()) == largest
     assert [fired_in[turn] for turn in sorted(fired_in)[-10:-1]] == [batch] * 9
-    assert len(log) == 2 * LARGEST_BATCH * BACKLOG_TURNS
+    assert len(log) == 2 * largest * backlog_turns
 
 
 async def test_an_owner_may_set_its_timer_again_for_now_without_starving_the_others(
