@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from enum import Enum
 from pathlib import Path
@@ -29,8 +30,8 @@ def table() -> str:
 
 def field_docs(docstring: str) -> dict[str, str]:
     """Return what a docstring says of each argument."""
-    arguments = docstring.partition("Args:\n")[2].partition("\n    Raises:")[0]
-    found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", arguments, re.MULTILINE)
+    arguments = inspect.cleandoc(docstring).partition("Args:\n")[2].partition("\nRaises:")[0]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", arguments, re.MULTILINE)
     return {name: " ".join(said.split()) for name, said in found}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,31 @@ MAY_BLOCK = (
     ("linecache.py", {"updatecache", "checkcache"}),  # a traceback reads its source, once, for a crash in the log
 )
 """Where calls that look blocking are not: a file's end, and its functions."""
+
+
+FLYTEKIT_IS_MISSING = sys.version_info >= (3, 13)
+"""flytekit does not install there. Everywhere else its absence fails the tests that need it."""
+
+NEED_FLYTEKIT = [
+    "actors/test_local_takeover.py",
+    "connectors/flytekit",
+    "flytower/e2e/test_end_to_end_flytekit.py",
+    "flytower/e2e/test_flytekit_tasks.py",
+    "flytower/e2e/test_local_interruptions.py",
+    "flytower/e2e/test_local_runs.py",
+    "flytower/e2e/test_run_flytekit.py",
+    "flytower/e2e/test_spec_workflow.py",
+    "flytower/e2e/test_unchanged_tasks.py",
+    "flytower/test_docs_flytekit.py",
+    "protocol/test_literal_types.py",
+]
+
+collect_ignore = NEED_FLYTEKIT if FLYTEKIT_IS_MISSING else []
+
+
+def pytest_report_header() -> str | None:
+    """Say what is not run, where something is not."""
+    return f"without flytekit, and so without {', '.join(NEED_FLYTEKIT)}" if FLYTEKIT_IS_MISSING else None
 
 
 def pytest_collection_finish() -> None:
