@@ -27,7 +27,7 @@ from flytower.runtime.service import Service
 from flytower.runtime.spec import ServiceSpec
 from flytower.runtime.system import open_system
 from flytower.runtime.testing import LoneContext
-from flytower.runtime.timers import BATCH, Timers
+from flytower.runtime.timers import QUIET, Pace, Timers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -344,9 +344,9 @@ class LongestTurn(trio.abc.Instrument):
             self.longest = max(self.longest, time.perf_counter() - self.began)
 
 
-async def storm(batch: int) -> tuple[float, float]:
+async def storm(pace: Pace) -> tuple[float, float]:
     load.period, load.poll = 3600.0, trio_checkpoint
-    timers = Timers(batch=batch)
+    timers = Timers(quiet=pace)
     host = EntityHost("bench", Poller(), timers, [Lane("polls", WORKERS)])
     for key in range(STORM):
         host.start(key, None)
@@ -372,8 +372,8 @@ async def storm(batch: int) -> tuple[float, float]:
 
 def measure_storm() -> None:
     rows = [
-        (name, *(min(figures) for figures in zip(*(trio.run(storm, batch) for _ in range(2)), strict=True)))
-        for name, batch in ((f"at most {BATCH} in a turn", BATCH), ("without a cap", STORM))
+        (name, *(min(figures) for figures in zip(*(trio.run(storm, pace) for _ in range(2)), strict=True)))
+        for name, pace in ((f"at most {QUIET.most} in a turn", QUIET), ("without a cap", Pace(STORM, 1, STORM)))
     ]
     print_table(f"{STORM:,} entities due at once (best of 2)", ["", "longest turn ms", "drained ms"], rows)
 

@@ -6,7 +6,7 @@ import math
 
 QUIET_SECONDS = 0.001
 """Since the last answer, until nobody is taken to ask. Whoever asks without a pause asks again sooner; whoever asks now
-and then waits for one longer turn (`timers.QUIET_BATCH`), which is half a millisecond."""
+and then waits for one longer turn (`timers.QUIET`), which is half a millisecond."""
 
 
 class Foreground:

@@ -31,28 +31,6 @@ log = structlog.get_logger(__name__)
 TICK = 0.010
 """Seconds. Timers are at most this late: nothing to a poll of a remote job, and it bounds how often the loop wakes."""
 
-BATCH = 2
-"""Timers that come due in one turn of the loop while somebody asks, who has to wait for it. While 10,000 tasks are
-polled a second, and with the workers' `TURN_SHARE` in step, a read takes 0.8 ms at p99 with 4, 0.5 with 2, 0.4 with 1
-(measured)."""
-
-QUIET_BATCH = 16
-"""And while nobody does: a poll then takes a sixth less of the CPU (measured), and a turn half a millisecond."""
-
-BACKLOG_TURNS = 100
-"""Of a backlog so much comes due in one turn that so many turns would do while somebody asks: each turn has its price,
-and 20,000 that are due at once would drain in small batches a fifth later than without a cap (measured)."""
-
-LARGEST_BATCH = 100
-"""Timers in one turn while somebody asks, however long the backlog: a millisecond of whole task actors."""
-
-QUIET_BACKLOG_TURNS = 20
-"""As BACKLOG_TURNS, while nobody asks: 20,000 then come due in some hundred turns, which adds a third of a percent to
-the task switches that they take without a cap (counted)."""
-
-QUIET_LARGEST_BATCH = 400
-"""As LARGEST_BATCH, while nobody asks: some four milliseconds."""
-
 PRUNE_ABOVE = 1_000
 """Ticks left over from cancelled timers that may stay in the heap before a rebuild can be worth it; trio keeps as many
 of its own."""
@@ -61,6 +39,34 @@ SLACK = 1e-6
 """Part of a tick that an instant may lie above it and still count as in it: 0.07 / 0.01 is a little more than 7."""
 
 NO_TIMER = -1
+
+
+class Pace(NamedTuple):
+    """How many timers come due in one turn of the loop. Each turn has its price, and whoever asks waits for its end.
+
+    Args:
+        least: So many, when so many are due.
+        turns: Of a backlog so much that about so many turns do; in small batches 20,000 would drain a fifth later than
+            without a cap (measured).
+        most: However long the backlog.
+    """
+
+    least: int
+    turns: int
+    most: int
+
+    def batch(self, due: int) -> int:
+        """Return how many come due when so many are."""
+        return max(self.least, min(self.most, due // self.turns))
+
+
+BUSY = Pace(least=2, turns=100, most=100)
+"""While somebody asks. While 10,000 tasks are polled a second, and with the workers' `TURN_SHARE` in step, a read takes
+0.8 ms at p99 with four at the least, 0.5 with two, 0.4 with one (measured); a hundred are a millisecond."""
+
+QUIET = Pace(least=16, turns=20, most=400)
+"""While nobody does: a poll then takes a sixth less of the CPU than with two (measured), and a turn half a millisecond,
+four at the most. 20,000 come due in some hundred turns."""
 
 
 class Timed(Protocol):
@@ -115,16 +121,19 @@ class Timers:
 
     Args:
         tick: Seconds; an instant is rounded up to a multiple of it.
-        batch: How many may come due in one turn of the loop while somebody asks, and no more than some hundred are due.
-        foreground: Says whether somebody does.
+        foreground: Says whether somebody asks.
+        busy: How many come due in a turn of the loop while somebody does.
+        quiet: And while nobody does.
     """
 
-    def __init__(self, tick: float = TICK, batch: int = BATCH, foreground: Foreground | None = None) -> None:
-        if not tick > 0 or batch < 1:
-            raise ValueError(f"timers need a tick above 0 s and a batch of at least 1, not {tick!r} and {batch!r}")
+    def __init__(
+        self, tick: float = TICK, foreground: Foreground | None = None, *, busy: Pace = BUSY, quiet: Pace = QUIET
+    ) -> None:
+        if not tick > 0 or min(*busy, *quiet) < 1:
+            raise ValueError(f"timers need a tick above 0 s and paces of at least 1, not {tick!r}, {busy} and {quiet}")
         self._tick = tick
-        self._batch = batch
-        self._quiet_batch = max(batch, QUIET_BATCH)
+        self._busy = busy
+        self._quiet = quiet
         self.foreground = foreground or Foreground()
         # By tick, none empty. The tick is there once more, for its timers to share: a number of its own is 32 bytes
         self._buckets: dict[int, tuple[int, dict[Timed, None]]] = {}
@@ -226,12 +235,8 @@ class Timers:
     def _fire_batch(self, now: float) -> bool:
         """Go through one batch of due timers; return whether there may be more."""
         self._turns += 1
-        due = len(self._due)
-        if self.foreground.is_quiet(now):
-            batch = max(self._quiet_batch, min(QUIET_LARGEST_BATCH, due // QUIET_BACKLOG_TURNS))
-        else:
-            batch = max(self._batch, min(LARGEST_BATCH, due // BACKLOG_TURNS))
-        for _ in range(batch):
+        pace = self._quiet if self.foreground.is_quiet(now) else self._busy
+        for _ in range(pace.batch(len(self._due))):
             if not self._due and not self._take_due(now):
                 return False
             owner = self._due.pop()

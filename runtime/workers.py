@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 TURN_SHARE = 0.00005
 """Seconds of one turn of the loop that calls which never wait may take in a row while somebody asks, who waits for it.
-A poll takes some 0.00003; see `timers.BATCH`, which goes with it."""
+A poll takes some 0.00003; see `timers.BUSY`, which goes with it."""
 
 QUIET_SHARE = 0.0005
-"""And while nobody does; see `timers.QUIET_BATCH`."""
+"""And while nobody does; see `timers.QUIET`."""
 
 LONGEST_SHARE = 0.001
 """What they may take when others have taken at least as long since the last turn: a server that is flooded with creates

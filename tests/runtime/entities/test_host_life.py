@@ -13,7 +13,7 @@ from flytower.runtime.host import BATCH, EntityHost, Phase
 from flytower.runtime.host_errors import EntityGone, EntityLives, HostFull
 from flytower.runtime.lanes import Lane
 from flytower.runtime.testing import run_virtual
-from flytower.runtime.timers import QUIET_LARGEST_BATCH, Timers
+from flytower.runtime.timers import QUIET, Timers
 from tests.runtime.entities.deeds import five
 from tests.runtime.entities.turns import Turns
 
@@ -205,7 +205,7 @@ async def test_of_twenty_thousand_entities_due_at_once_no_turn_of_the_loop_start
         await trio.sleep(2)
         trio.lowlevel.remove_instrument(turns)
         assert sum(woken.values()) == sum(begun.values()) == 20_000
-        assert max(woken.values()) == QUIET_LARGEST_BATCH
+        assert max(woken.values()) == QUIET.most
         assert max(begun.values()) <= workers
         bench.behaviour.heard.clear()
 

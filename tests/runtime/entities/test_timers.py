@@ -10,16 +10,7 @@ import trio
 
 from flytower.runtime import timers as timers_module
 from flytower.runtime.foreground import Foreground
-from flytower.runtime.timers import (
-    BACKLOG_TURNS,
-    BATCH,
-    LARGEST_BATCH,
-    QUIET_BACKLOG_TURNS,
-    QUIET_BATCH,
-    QUIET_LARGEST_BATCH,
-    TICK,
-    Timers,
-)
+from flytower.runtime.timers import BUSY, QUIET, TICK, Pace, Timers
 from tests.runtime.entities.owner import Owner
 from tests.runtime.entities.turns import Turns
 
@@ -107,18 +98,18 @@ async def test_timers_of_one_tick_wake_the_loop_once(
     timers: Timers, log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
     async with new_bench.running(timers):
-        for number in range(BATCH - 1):
+        for number in range(BUSY.least - 1):
             timers.schedule(Owner(number, log), 1 + number * TICK / 50)
         turns = timers.statistics().turns
         await trio.sleep(10)
         assert timers.statistics().turns - turns <= 3  # the sleep that was shortened, tick 1.00, tick 1.01
-    assert len(log) == BATCH - 1
+    assert len(log) == BUSY.least - 1
 
 
 async def test_no_turn_of_the_loop_fires_more_than_a_batch_and_none_is_idle_until_all_are_fired(
     log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
-    timers, turns = Timers(batch=2 * QUIET_LARGEST_BATCH), Turns()
+    timers, turns = Timers(quiet=Pace(800, 1, 800)), Turns()
     fired_in: dict[int, int] = {}
 
     def count() -> None:
@@ -132,20 +123,18 @@ async def test_no_turn_of_the_loop_fires_more_than_a_batch_and_none_is_idle_unti
     async with new_bench.running(timers):
         await trio.sleep(2)
     assert [name for name, _ in log] == list(range(20_000))
-    assert set(fired_in.values()) == {2 * QUIET_LARGEST_BATCH}
-    assert max(fired_in) - min(fired_in) == 20_000 // (2 * QUIET_LARGEST_BATCH) - 1
+    assert set(fired_in.values()) == {800}
+    assert max(fired_in) - min(fired_in) == 20_000 // 800 - 1
     assert {time for _, time in log} == {1.0}
 
 
 @pytest.mark.parametrize(
-    ("answered", "batch", "backlog_turns", "largest"),
-    [(ALWAYS, BATCH, BACKLOG_TURNS, LARGEST_BATCH), (NEVER, QUIET_BATCH, QUIET_BACKLOG_TURNS, QUIET_LARGEST_BATCH)],
+    ("answered", "pace"),
+    [(ALWAYS, BUSY), (NEVER, QUIET)],
 )
 async def test_of_a_long_backlog_more_comes_due_in_a_turn_but_never_more_than_the_loop_can_bear(
     answered: float,
-    batch: int,
-    backlog_turns: int,
-    largest: int,
+    pace: Pace,
     log: list[tuple[object, float]],
     new_bench: Any,
     autojump_clock: MockClock,
@@ -157,22 +146,22 @@ async def test_of_a_long_backlog_more_comes_due_in_a_turn_but_never_more_than_th
     def count() -> None:
         fired_in[turns.count] = fired_in.get(turns.count, 0) + 1
 
-    for number in range(2 * largest * backlog_turns):
+    for number in range(2 * pace.most * pace.turns):
         owner = Owner(number, log)
         owner.then = count
         timers.schedule(owner, 1)
     trio.lowlevel.add_instrument(turns)
     async with new_bench.running(timers):
         await trio.sleep(2)
-    assert max(fired_in.values()) == largest
-    assert [fired_in[turn] for turn in sorted(fired_in)[-10:-1]] == [batch] * 9
-    assert len(log) == 2 * largest * backlog_turns
+    assert max(fired_in.values()) == pace.most
+    assert [fired_in[turn] for turn in sorted(fired_in)[-10:-1]] == [pace.least] * 9
+    assert len(log) == 2 * pace.most * pace.turns
 
 
 async def test_an_owner_may_set_its_timer_again_for_now_without_starving_the_others(
     log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:
-    timers = Timers(batch=4)
+    timers = Timers(quiet=Pace(4, 1, 4))
     busy, other = Owner("busy", log), Owner("other", log)
     left = iter(range(10))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from flytower.runtime.timers import Timers
+from flytower.runtime.timers import Pace, Timers
 from tests.runtime.entities.owner import Owner
 
 if TYPE_CHECKING:
@@ -46,8 +46,10 @@ async def test_timers_can_be_stopped_and_run_again_with_what_was_set(
     assert log == [("a", 20.0)]
 
 
-@pytest.mark.parametrize("options", [{"tick": 0}, {"tick": math.nan}, {"tick": -1}, {"batch": 0}])
-def test_a_tick_and_a_batch_must_be_positive(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options", [{"tick": 0}, {"tick": math.nan}, {"tick": -1}, {"busy": Pace(0, 1, 1)}, {"quiet": Pace(1, 0, 1)}]
+)
+def test_a_tick_and_a_pace_must_be_positive(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="timers need"):
         Timers(**options)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flytower.runtime.testing import run_virtual
-from flytower.runtime.timers import Timers
+from flytower.runtime.timers import Pace, Timers
 from tests.runtime.entities.owner import Owner
 
 OPERATIONS = st.lists(
@@ -31,7 +31,7 @@ def test_timers_come_due_exactly_as_a_sorted_list_says(operations: list[Any], ba
     model: dict[int, tuple[int, int]] = {}
 
     async def main() -> None:
-        timers = Timers(batch=batch)
+        timers = Timers(quiet=Pace(batch, 1, batch))
         owners = [Owner(number, log) for number in range(6)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(timers.fire_for_ever)
