@@ -6,6 +6,7 @@ CPU time is the figure to trust on a machine that others use too. A ratio above 
 from __future__ import annotations
 
 import gc
+import math
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from flytower.runtime.service import Service
 from flytower.runtime.spec import ServiceSpec
 from flytower.runtime.system import open_system
 from flytower.runtime.testing import LoneContext
-from flytower.runtime.timers import QUIET, Pace, Timers
+from flytower.runtime.timers import QUIET, TICK, Pace, Timers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SIZES = (1_000, 10_000, 50_000)
 STORM = 20_000
+STORMS = 5
 MESSAGES = 100_000
 
 
@@ -228,7 +230,8 @@ class LongestTurn(trio.abc.Instrument):
             self.longest = max(self.longest, time.perf_counter() - self.began)
 
 
-async def storm(pace: Pace) -> tuple[float, float]:
+async def storm(pace: Pace) -> tuple[float, float, float]:
+    """Return the milliseconds of the longest turn, until all were polled, and of CPU that it took."""
     load.period, load.poll = 3600.0, trio_checkpoint
     timers = Timers(quiet=pace)
     host = EntityHost("bench", Poller(), timers, [Lane("polls", WORKERS)])
@@ -238,28 +241,31 @@ async def storm(pace: Pace) -> tuple[float, float]:
     async with trio.open_nursery() as nursery, running(host):
         nursery.start_soon(timers.run, context)
         await context.is_ready.wait()
-        due = trio.current_time() + 0.3
+        due = math.ceil((trio.current_time() + 0.3) / TICK) * TICK
         for record in host._records.values():
             timers.schedule(record, due)
         gc.collect()
         load.count, turn = 0, LongestTurn()
         trio.lowlevel.add_instrument(turn)
+        cpu = time.process_time()  # before, for the first turn may be long
         await trio.sleep_until(due)
-        began = time.perf_counter()
         while load.count < STORM or host.statistics().lanes["polls"].running:  # noqa: ASYNC110 - nobody tells
             await trio.sleep(0.005)
-        drained = time.perf_counter() - began
+        drained, cpu = trio.current_time() - due, time.process_time() - cpu
         trio.lowlevel.remove_instrument(turn)
         nursery.cancel_scope.cancel()
-    return turn.longest * 1000, drained * 1000
+    return turn.longest * 1000, drained * 1000, cpu * 1000
 
 
 def measure_storm() -> None:
-    rows = [
-        (name, *(min(figures) for figures in zip(*(trio.run(storm, pace) for _ in range(2)), strict=True)))
-        for name, pace in ((f"at most {QUIET.most} in a turn", QUIET), ("without a cap", Pace(STORM, 1, STORM)))
-    ]
-    print_table(f"{STORM:,} entities due at once (best of 2)", ["", "longest turn ms", "drained ms"], rows)
+    paces = {f"at most {QUIET.most} in a turn": QUIET, "without a cap": Pace(STORM, 1, STORM)}
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in paces}
+    for _ in range(STORMS):  # one after the other, so that a busy second is everybody's
+        for name, pace in paces.items():
+            found[name].append(trio.run(storm, pace))
+    rows = [(name, *map(min, zip(*figures, strict=True))) for name, figures in found.items()]
+    header = ["", "longest turn ms", "drained ms", "CPU ms"]
+    print_table(f"{STORM:,} entities due at once (best of {STORMS})", header, rows)
 
 
 def main() -> None:

@@ -34,7 +34,8 @@ SERVERS = {
 }
 """What is started, in this order: the second ledger in SQLite is the first one, which is no longer new."""
 
-LIBRARIES = "click, structlog, trio, trio_asyncio, h2, grpclib.protocol, betterproto2, prometheus_client, h11, msgpack"
+LIBRARIES = "click, structlog, trio, trio_asyncio, h2, grpclib.protocol, betterproto2"
+"""What no start of this server can do without."""
 
 LEAVE = "import os; os._exit(0)"
 """Taking apart what was imported is no part of a start."""
@@ -43,14 +44,20 @@ LEAN = "from flytower.cli.lean_imports import lean_imports\nwith lean_imports():
 
 STEPS = {
     "Python itself": "pass",
-    "the libraries it serves with": LEAN + LIBRARIES,
+    "the libraries that no start can do without": LEAN + LIBRARIES,
     "its own modules": LEAN + "flytower.cli.app, flytower.cli.serve",
     "the connectors that ship": f"{LEAN}flytower.cli.app, flytower.cli.serve\nflytower.cli.serve.load_entry_points()",
 }
 """What a start consists of, each with all before it."""
 
+LATER = {
+    "SQLAlchemy, for a ledger in SQLite": "sqlalchemy, sqlalchemy.dialects.sqlite",
+    "what the first scrape imports": "h11, prometheus_client",
+}
+"""What only some starts import, or none: each on top of the libraries."""
+
 BESIDE = {
-    "SQLAlchemy, on top of the libraries": f"{LEAN}{LIBRARIES}, sqlalchemy, sqlalchemy.dialects.sqlite",
+    **{name: f"{LEAN}{LIBRARIES}, {modules}" for name, modules in LATER.items()},
     "import of flytekit's server": "import flytekit.extend.backend.connector_service",
 }
 
@@ -135,11 +142,9 @@ def _print_steps(starts: dict[str, list[Cost]], imports: dict[str, list[Cost]]) 
         (name, 1e3 * (end - begin), 1e3 * end, end / peer) for name, begin, end in zip(names, begins, ends, strict=True)
     ]
     print_table("Where Flytower's goes: CPU, best of each", ("", "ms", "ms until then", "/ flytekit's"), rows)
-    sqlalchemy = _cpu(imports["SQLAlchemy, on top of the libraries"]) - ends[1]
-    flytekit = _cpu(imports["import of flytekit's server"])
-    beside = [("SQLAlchemy, on top of the libraries", 1e3 * sqlalchemy, sqlalchemy / peer)]
-    beside.append(("import of flytekit's server", 1e3 * flytekit, flytekit / peer))
-    print_table("Beside that", ("", "CPU ms", "/ flytekit's"), beside)
+    beside = [(name, _cpu(imports[name]) - (ends[1] if name in LATER else 0.0)) for name in BESIDE]
+    rows_beside = [(name, 1e3 * seconds, seconds / peer) for name, seconds in beside]
+    print_table("Beside that", ("", "CPU ms", "/ flytekit's"), rows_beside)
 
 
 def _wall(costs: list[Cost]) -> float:

@@ -142,8 +142,8 @@ class Lane:
             now = self.statistics()
             raise LaneFull(f"lane {self.name!r} runs {now.running} calls, and {now.queued} more wait")
         self.queue[call] = None
-        if self.waits or not self.coming:  # otherwise one is coming, and one is enough
-            self.call_up()
+        if (self.waits or not self.coming) and (self.idle or self.workers < self._limit):
+            self.call_up()  # otherwise one is coming, and one is enough; or there is none to call
 
     def cancel(self, call: LaneCall) -> None:
         """Cancel a call that waits or runs; its caller does not hear of it again. One that is over is left alone.

@@ -64,9 +64,9 @@ BUSY = Pace(least=2, turns=100, most=100)
 """While somebody asks. While 10,000 tasks are polled a second, and with the workers' `TURN_SHARE` in step, a read takes
 0.8 ms at p99 with four at the least, 0.5 with two, 0.4 with one (measured); a hundred are a millisecond."""
 
-QUIET = Pace(least=16, turns=20, most=400)
+QUIET = Pace(least=16, turns=5, most=400)
 """While nobody does: a poll then takes a sixth less of the CPU than with two (measured), and a turn half a millisecond,
-four at the most. 20,000 come due in some hundred turns."""
+four at the most. 20,000 come due in some seventy turns."""
 
 
 class Timed(Protocol):
