@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 import trio
 
-from flytower.runtime.testing import CancelAtStep, Driver, no_leaks, run_virtual
+from flytower.runtime.testing import CancelAtStep, Driver, LoneContext, no_leaks, run_virtual
 
 
 def test_virtual_time_costs_none() -> None:
@@ -17,6 +17,16 @@ def test_virtual_time_costs_none() -> None:
         return trio.current_time()
 
     assert run_virtual(day) == 86400
+
+
+async def test_what_a_child_without_a_supervisor_shields_is_over_after_so_many_seconds(autojump_clock: object) -> None:
+    with trio.CancelScope() as outside:
+        outside.cancel()
+        with LoneContext().shielded(3) as shield:
+            await trio.sleep_forever()
+    assert trio.current_time() == 3
+    assert shield.cancelled_caught
+    assert not outside.cancelled_caught
 
 
 def test_a_driver_runs_operations_and_carries_values_and_errors_over() -> None:

@@ -144,3 +144,7 @@ def test_a_sibling_that_is_down_already_shares_no_fate() -> None:
     table = [*running(1), Row(Phase.DOWN, wanted=False, settled=True)]
     crash(Strategy.ONE_FOR_ALL, table, 0)
     assert step(Strategy.ONE_FOR_ALL, table) == []
+
+
+def test_a_row_says_what_is_wanted_of_its_child() -> None:
+    assert repr(Row(Phase.UP, recycle=True)) == "<Row UP, wanted True, recycle True, settled False>"

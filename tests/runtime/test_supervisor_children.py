@@ -152,3 +152,7 @@ async def test_a_supervisor_that_does_not_run_takes_no_children(lab: Lab, autoju
         await system.stop()
         with pytest.raises(ActorDead):
             await system.root.start_child(lab.probe("b"))
+
+
+def test_a_spec_says_how_its_child_is_run(lab: Lab) -> None:
+    assert repr(lab.probe("a", restart=Restart.TEMPORARY)) == "<ChildSpec a, temporary, grace 5 s>"
