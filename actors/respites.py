@@ -25,6 +25,10 @@ NEWS: Final = 1.0
 """Seconds that one has to end later to be written again: each of a hundred calls that are under way hears another."""
 
 
+LONGEST: Final = 86_400.0
+"""Seconds that are taken up at most: a clock that was wrong when it was written must not silence a connector."""
+
+
 class LastingRespite(Respite):
     """The respite of one connector, which the ledger has as well.
 
@@ -55,7 +59,7 @@ class LastingRespite(Respite):
             LedgerError: The ledger cannot be read.
         """
         self._written = await self._ledger.respite(self._category)
-        super().asked(trio.current_time(), self._written - self._wall())
+        super().asked(trio.current_time(), min(LONGEST, self._written - self._wall()))
 
     async def write_for_ever(self) -> None:
         """Write down what is asked for, until cancelled. What the ledger does not take is lost with the server."""

@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from flytower.actors.ledger.service import Ledger
 from flytower.actors.ledger.store import LedgerError
-from flytower.actors.respites import NEWS, SHORTEST, LastingRespite
+from flytower.actors.respites import LONGEST, NEWS, SHORTEST, LastingRespite
 from flytower.connectors.errors import RetryLater
 from tests.actors.external_system import ExternalSystem
 from tests.actors.live.client import Client, FlakyStore, running
@@ -100,6 +100,15 @@ async def test_what_is_left_of_one_counts_after_the_restart(autojump_clock: Mock
     other = LastingRespite(Ledger(store), CATEGORY, wall)
     await other.recall()
     assert other.left(trio.current_time()) == 0.0
+
+
+async def test_a_clock_that_was_wrong_silences_a_connector_for_a_day_at_most(autojump_clock: MockClock) -> None:
+    store, wall = FlakyStore(), Wall()
+    await written(store, wall, HOUR)
+    wall.now -= 100 * LONGEST
+    respite = LastingRespite(Ledger(store), CATEGORY, wall)
+    await respite.recall()
+    assert respite.left(trio.current_time()) == LONGEST
 
 
 async def test_a_ledger_that_cannot_write_it_ends_nothing_and_the_next_wish_is_written(
