@@ -84,6 +84,19 @@ def test_of_the_hundred_messages_only_those_that_are_used_become_dataclasses(
     assert 0 < made < messages // 5
 
 
+def test_nothing_is_collected_while_the_command_line_is_imported() -> None:
+    code = """
+import gc, flytower.cli.lean_imports
+looks = []
+gc.callbacks.append(lambda phase, _: looks.append(phase))
+import flytower.__main__
+gc.callbacks.clear()
+print(len(looks))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 def test_what_is_hidden_while_a_command_is_imported_can_be_imported_afterwards() -> None:
     code = "import flytower.cli.app as app; app._module('flytower.cli.serve'); import rich.table; print('drawn')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
