@@ -186,11 +186,16 @@ def test_the_log_and_a_metric_name_the_connector_that_needs_a_loop_of_its_own(se
     """With its task type, which is what the setting takes; the other type of that connector has such a loop."""
     served.flyte.create(create_request("fk_blocking", {"block": 1.0}))
     served.flyte.create(create_request("fk_coroutine", {"block": 1.0}))
-    until(lambda: "the event loop is blocked" in served.server.log())
-    said = [json.loads(line) for line in served.server.log().splitlines() if "the event loop is blocked" in line]
-    assert {each["culprit"] for each in said} == {"create of Coroutine Connector (fk_coroutine)"}
-    counted = {key[1] for key in served.samples() if key[0] == "flytower_loop_blocked_total"}
+    until(lambda: culprits(served))
+    assert culprits(served) == {"create of Coroutine Connector (fk_coroutine)"}
+    counted = {key[1] for key in served.samples() if key[0] == "flytower_loop_blocked_total"} - {"culprit=unknown"}
     assert counted == {"culprit=create of Coroutine Connector (fk_coroutine)"}
+
+
+def culprits(served: Deployment) -> set[str]:
+    """Return who is named in the log for having blocked the event loop; a busy machine, which may too, has no name."""
+    said = [json.loads(line) for line in served.server.log().splitlines() if "the event loop is blocked" in line]
+    return {each["culprit"] for each in said} - {None}
 
 
 @pytest.mark.parametrize("task_type", ["fk_coroutine", "fk_plain"])
