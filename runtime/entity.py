@@ -24,8 +24,9 @@ class Call(NamedTuple):
     """Run `run()` in a worker of `lane`; its outcome comes back as `Returned`, `Raised` or `TimedOut` with `tag`.
 
     One call of a tag at a time for each entity: asking for a second one is a mistake of the behaviour, and raises.
-    The call runs in a cancel scope of its own with a deadline `timeout` seconds after it *starts*. A value that comes
-    back after the deadline is a `Returned` all the same. A lane that is full answers with `Raised(tag, LaneFull)`.
+    The call runs in a cancel scope of its own with a deadline `timeout` seconds after it *starts*, rounded up to the
+    next tick (`workers.DEADLINE_TICK`). A value that comes back after the deadline is a `Returned` all the same. A lane
+    that is full answers with `Raised(tag, LaneFull)`.
     """
 
     lane: str
