@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
@@ -67,6 +66,9 @@ DEFAULT_GRACE = 25.0
 DRAIN_LOOK_SECONDS = 0.05
 """Seconds between two looks at what a server that stops still waits for."""
 
+DEFAULT_LIMITS: Final = Limits()
+"""What clients may do, unless told otherwise."""
+
 STOP_SECONDS = 10.0
 """Seconds of the grace that the parts of the tree get to stop in, after calls and creates have had theirs."""
 
@@ -74,8 +76,7 @@ STOP_SHARE = 0.5
 """The largest share of the grace that this may be."""
 
 
-@dataclass(frozen=True)
-class NodeConfig:
+class NodeConfig(NamedTuple):
     """What a node serves, and where.
 
     Args:
@@ -98,11 +99,11 @@ class NodeConfig:
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = DEFAULT_METRICS_PORT
     grace: float = DEFAULT_GRACE
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = DEFAULT_LIMITS
     tasks: int = TASKS
     watchdog: float = 0.0
     retention: float = RETENTION
-    store: Store = field(default_factory=MemoryStore)
+    store: Store | None = None
 
 
 class Node:
@@ -118,7 +119,7 @@ class Node:
         self.metrics = Metrics()
         self.directory = Directory()
         self.timers = Timers()
-        self.ledger = Ledger(config.store, self.metrics.committed)
+        self.ledger = Ledger(config.store or MemoryStore(), self.metrics.committed)
         self.hosts: dict[TaskCategory, ConnectorHost] = {}  # each running host enters and leaves itself
         self.routes = Routes()  # replaced by the registry actor only
         self.health = Health((ASYNC_AGENT_SERVICE, SYNC_AGENT_SERVICE, AGENT_METADATA_SERVICE))

@@ -18,6 +18,7 @@ from _host import running
 from _polls import WORKERS, Poller, load, measure_polls, trio_checkpoint
 from _table import print_heading, print_table
 
+from flytower.cli.serve import collect_less_often
 from flytower.runtime.entity import Behaviour, Reply, Wake
 from flytower.runtime.host import EntityHost
 from flytower.runtime.lanes import Lane
@@ -260,6 +261,7 @@ async def storm(pace: Pace) -> tuple[float, float, float]:
 def measure_storm() -> None:
     paces = {f"at most {QUIET.most} in a turn": QUIET, "without a cap": Pace(STORM, 1, STORM)}
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in paces}
+    collect_less_often()  # as the server does
     for _ in range(STORMS):  # one after the other, so that a busy second is everybody's
         for name, pace in paces.items():
             found[name].append(trio.run(storm, pace))

@@ -26,7 +26,7 @@ class Recovery(Enum):
     """Nobody can know. No second job is ever created; the task is reported as failed, for a human to look."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """What an author declares about a connector: `policy = Policy(recovery=Recovery.TOKEN, get_timeout=5)`.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flytower.runtime.context import Summarized
@@ -49,4 +48,4 @@ class Slot(Row):
         child = self.incarnation.child
         describe = child.summarize if briefly and isinstance(child, Summarized) else child.inspect
         node = describe(self.path, now)
-        return replace(node, restarts=restarts, age=now - self.incarnation.started_at)
+        return node._replace(restarts=restarts, age=now - self.incarnation.started_at)

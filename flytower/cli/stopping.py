@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -39,7 +38,6 @@ RESOLUTION: Final = 0.001
 """Seconds; the shortest wait for a signal."""
 
 
-@dataclass(slots=True)
 class Countdown:
     """When the process is to be ended, and with which code. The first signal begins it, the second one shortens it.
 
@@ -47,11 +45,12 @@ class Countdown:
         grace: Seconds from the first signal to the end.
     """
 
-    grace: float
-    end: float | None = None  # on the real clock; None before the first signal
-    seconds: float = 0.0  # how long the signal that counts has left
-    code: int = LATE
-    insisted: bool = False
+    def __init__(self, grace: float) -> None:
+        self.grace = grace
+        self.end: float | None = None  # on the real clock; None before the first signal
+        self.seconds = 0.0  # how long the signal that counts has left
+        self.code = LATE
+        self.insisted = False
 
     def hear(self, number: int, now: float) -> None:
         """Count a signal."""
