@@ -178,12 +178,13 @@ class TaskBehaviour(Behaviour[Task]):
     def _event(self, entry: Entry, message: Any, now: float) -> Event:
         kind = type(message)
         if kind is Woke:
-            return Due(entry.demand)
+            return Due(entry)
         if kind is Returned:
             self.breaker.succeeded()
             if self._refused:
                 self._call_back()
-            return self._success(entry, *message)
+            tag, value = message
+            return Polled(*value, entry) if tag == "get" else self._success(entry, tag, value)
         if kind is Raised or kind is TimedOut:
             self._came_back(entry.task, message.tag)
             request = entry.state.request
@@ -205,9 +206,6 @@ class TaskBehaviour(Behaviour[Task]):
             self._tell(self._refused.pop(), Answering())
 
     def _success(self, entry: Entry, tag: Hashable, value: Any) -> Event:
-        if tag == "get":
-            phase, resource = value
-            return Polled(phase, resource, entry.demand)
         self._came_back(entry.task, tag)
         if tag == "delete":
             return Gone()
@@ -235,9 +233,9 @@ class TaskBehaviour(Behaviour[Task]):
         """Turn invocations into calls. A server that stops begins none: what is wanted is in the ledger."""
         if self._draining:
             return [effect for effect in effects if type(effect) is not Invoke]
-        for effect in effects:
-            if type(effect) is Invoke:
-                return [self._call(task, each, now) if type(each) is Invoke else each for each in effects]
+        for place, effect in enumerate(effects):
+            if type(effect) is Invoke:  # there is one at most
+                return [*effects[:place], self._call(task, effect, now), *effects[place + 1 :]]
         return effects
 
     def _call(self, task: Task, invoke: Invoke, now: float) -> Call:
@@ -254,7 +252,8 @@ class TaskBehaviour(Behaviour[Task]):
         if not_before:
             await trio.sleep_until(not_before)
         started = self.clock()
-        self._must_be_welcome(operation, task, started)
+        if started < self._respite.until or not self.breaker.is_closed:
+            self._must_be_welcome(operation, task, started)
         outcome = "error"
         try:
             if operation == "get":  # nearly all calls: without a coroutine in between

@@ -57,18 +57,19 @@ class CircuitBreaker:
         self._seconds = seconds
         self._failures = 0
         self._open_until = float("-inf")
+        self.is_closed = True  # changed here alone; looked at by each call
 
     @property
     def state(self) -> str:
         """One word for the tree."""
-        return "closed" if self._failures <= self._limit else "open"
+        return "closed" if self.is_closed else "open"
 
     def refused_for(self, now: float) -> float:
         """Return the seconds for which calls are refused; 0.0 lets this one through.
 
         Raises: nothing. A call that is let through while the circuit is half-open keeps the others out meanwhile.
         """
-        if self._failures <= self._limit:
+        if self.is_closed:
             return 0.0
         if now < self._open_until:
             return self._open_until - now
@@ -78,11 +79,13 @@ class CircuitBreaker:
     def succeeded(self) -> None:
         """Note that the external system answered, be it with a refusal."""
         self._failures = 0
+        self.is_closed = True
 
     def failed(self, now: float) -> None:
         """Note that it did not."""
         self._failures += 1
         if self._failures == self._limit + 1:
+            self.is_closed = False
             self._open_until = now + self._seconds
 
 
@@ -93,13 +96,13 @@ class Respite:
     """
 
     def __init__(self) -> None:
-        self._until = float("-inf")
+        self.until = float("-inf")  # changed by `asked` alone; looked at by each call
 
     def asked(self, now: float, seconds: float) -> None:
         """Note what it has asked for; the longest wish stands."""
-        self._until = max(self._until, now + seconds)
+        self.until = max(self.until, now + seconds)
 
     def left(self, now: float) -> float:
         """Return the seconds that are left of it."""
-        left = self._until - now
+        left = self.until - now
         return left if left > ROUNDING else 0.0

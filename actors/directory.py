@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from flytower.actors.answers import Published
-from flytower.actors.events import Demand
 from flytower.actors.task import Stage
 
 if TYPE_CHECKING:
@@ -51,11 +50,6 @@ class Entry(Published):
     def category(self) -> TaskCategory:
         """Its task category."""
         return self.state.category
-
-    @property
-    def demand(self) -> Demand:
-        """How it is read."""
-        return Demand(self.read_at, self.read_gap)
 
 
 class _Index:

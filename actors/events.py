@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from flytower.actors.failures import Failure
@@ -62,16 +62,16 @@ class RecordFailed(NamedTuple):
     reason: str
 
 
-class Demand(NamedTuple):
-    """How a task is read.
+class Demand(Protocol):
+    """How a task is read, as of now: the directory's entry itself, which no poll has to copy."""
 
-    Args:
-        read_at: When it was last read (trio's clock).
-        read_gap: Seconds between the last two reads; 0 when there were fewer.
-    """
+    @property
+    def read_at(self) -> float:
+        """When it was last read (trio's clock)."""
 
-    read_at: float
-    read_gap: float = 0.0
+    @property
+    def read_gap(self) -> float:
+        """Seconds between the last two reads; 0 when there were fewer."""
 
 
 class Due(NamedTuple):

@@ -78,7 +78,7 @@ def next_poll(interval: float, now: float, demand: Demand) -> Wake:
         now: Trio's clock.
         demand: When and how often the task is read.
     """
-    read_at, read_gap = demand
+    read_at, read_gap = demand.read_at, demand.read_gap
     if read_gap < (1.0 - EARLY_SHARE) * interval or now > read_at + PATIENCE * read_gap:
         return Wake(interval, JITTER * interval)
     lead = min(LEAD_MAXIMUM, LEAD_SHARE * read_gap)

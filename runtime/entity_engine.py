@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from flytower.runtime.entity import Call, CancelCall, End, Raised, Refuse, Reply, Sleep, Stopping, Wake
-from flytower.runtime.entity_record import NO_CALLS, WOKE, EntityRecord
+from flytower.runtime.entity_record import NO_CALLS, EntityRecord
 from flytower.runtime.exits import NORMAL, Exit, crashed, stopped
 from flytower.runtime.host_errors import CallTagBusy, EntityGone, EntityLives, LaneFull, UnknownLane
 from flytower.runtime.intensity import RestartWindow
@@ -113,11 +113,6 @@ class EntityEngine(Generic[S]):
                 self.work_off(0)
         finally:
             self._held = False
-
-    def woke(self, record: EntityRecord[S], now: float) -> None:
-        """Tell the entity that its timer has come due."""
-        if not self.winding_down:
-            self.deliver(record, WOKE, None, now)
 
     def wind_down(self, record: EntityRecord[S]) -> None:
         """Tell the entity that the host is stopping."""

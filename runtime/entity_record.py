@@ -61,7 +61,8 @@ class EntityRecord(Generic[S]):
 
     def fire(self, now: float) -> None:
         """Hear from Timers that the timer has come due."""
-        self.engine.woke(self, now)
+        if not self.engine.winding_down:
+            self.engine.deliver(self, WOKE, None, now)
 
     def call_over(self, call: LaneCall, outcome: Outcome) -> None:
         """Hear from a lane how a call ended."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from flytower.actors.births import restart, resume, row_of
 from flytower.actors.events import (
-    Demand,
     Draining,
     Event,
     Forget,
@@ -207,9 +206,6 @@ class Server:
 
     def _named(self, meta: bytes) -> Actor | None:
         return self.actors.get(self.names.get(meta) or decode_reference_untrusted(meta) or "")
-
-    def _demand(self, actor: Actor) -> Demand:
-        return Demand(actor.read_at, actor.read_gap)
 
     # ---- effects ----------------------------------------------------------------------------------------------
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from flytower.actors.births import row_of
 from flytower.actors.events import (
     CreateAsked,
     CreateFailed,
     DeleteAsked,
-    Demand,
     Due,
     Event,
     Forget,
@@ -34,16 +33,26 @@ from flytower.runtime.entity import CancelCall, End, Refuse, Reply, Sleep, Wake
 from flytower.runtime.promise import Promise
 
 if TYPE_CHECKING:
+    from flytower.actors.events import Demand
     from flytower.actors.ledger.row import Row
 
 E = TypeVar("E")
 
 NOW = 1000.0
+
+
+class Reads(NamedTuple):
+    """A demand that stays as it is."""
+
+    read_at: float
+    read_gap: float = 0.0
+
+
 CATEGORY = TaskCategory("spark", 0)
 META = b'{"job":1}'
 TASK = "0123456789abcdef" * 2
 REFERENCE = encode_reference(TASK)
-NOBODY_READS = Demand(NOW)
+NOBODY_READS = Reads(NOW)
 TOKEN, FIND, NEITHER = (Policy(recovery=recovery) for recovery in (Recovery.TOKEN, Recovery.FIND, Recovery.NEITHER))
 DUE = Due(NOBODY_READS)
 

@@ -149,7 +149,7 @@ class World(Server):
             self.fail(actor, FailureKind.GONE)
             return
         phase = job.end or Phase.RUNNING
-        self.answer(actor, Polled(phase, bytes(Resource(phase=phase, message=changed)), self._demand(actor)))
+        self.answer(actor, Polled(phase, bytes(Resource(phase=phase, message=changed)), actor))
 
     def fail(self, actor: Actor, kind: FailureKind, after: float = 0.0) -> None:
         """Have a call fail without an effect."""
@@ -205,7 +205,7 @@ class World(Server):
 
     def _woke(self, actor: Actor) -> None:
         actor.timer = None
-        self.tell(actor, Due(self._demand(actor)))
+        self.tell(actor, Due(actor))
 
     def _land(self, index: int) -> None:
         _, effect = self.late.pop(index)

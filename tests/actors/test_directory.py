@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flytower.actors.directory import Directory
-from flytower.actors.events import Demand
 from flytower.actors.task import Stage, Task
 from flytower.connectors.category import TaskCategory
 from flytower.protocol.generated.flyteidl.admin import GetTaskResponse
@@ -150,10 +149,10 @@ async def test_others_see_what_changes_about_a_task(directory: Directory) -> Non
 
 async def test_a_new_task_counts_as_read_at_its_birth(directory: Directory) -> None:
     entry = directory.enter(task())
-    assert entry.demand == Demand(entry.read_at, 0.0)
+    assert entry.read_gap == 0.0
     entry.touch(entry.read_at + 5.0)
     entry.touch(entry.read_at + 30.0)
-    assert entry.demand == Demand(entry.read_at, 30.0)
+    assert entry.read_gap == 30.0
 
 
 async def test_the_census_counts_tasks_by_type_and_phase(directory: Directory) -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from flytower.actors.events import (
     Answering,
-    Demand,
     Draining,
     Due,
     PollFailed,
@@ -26,13 +25,14 @@ from tests.actors.lifecycle_steps import (
     NOW,
     RUNNING,
     Life,
+    Reads,
     a_task,
     failure,
     polled,
     resource,
 )
 
-DUE = Due(Demand(NOW - 1))
+DUE = Due(Reads(NOW - 1))
 
 
 def live(policy: Policy | None = None, **fields: object) -> Life:
@@ -56,15 +56,15 @@ def test_a_poll_under_way_is_not_doubled() -> None:
 
 
 def test_a_poll_that_nobody_has_asked_for_waits() -> None:
-    life = live(polled_at=NOW - 10).send(Due(Demand(NOW - 20)))
+    life = live(polled_at=NOW - 10).send(Due(Reads(NOW - 20)))
     assert (life.invoked, life.timer) == ([], 20.0)
 
 
 def test_a_task_that_nobody_reads_sleeps_and_the_next_read_wakes_it() -> None:
-    life = live(polled_at=NOW - 10).send(Due(Demand(NOW - 3600)))
+    life = live(polled_at=NOW - 10).send(Due(Reads(NOW - 3600)))
     assert (life.hibernates, life.timer) == (True, None)
     assert life.send(Wanted()).timer == 0.0
-    assert life.send(Due(Demand(NOW))).invoked == ["get"]
+    assert life.send(Due(Reads(NOW))).invoked == ["get"]
 
 
 @pytest.mark.parametrize("calling", [False, True])
@@ -75,7 +75,7 @@ def test_a_read_before_anything_is_published_is_answered_by_the_first_poll_which
     read = life.read()
     assert life.timer_left_alone if calling else life.timer == 0.0
     if not calling:
-        life.send(Due(Demand(NOW)))
+        life.send(Due(Reads(NOW)))
     assert not read.done
     life.send(polled())
     assert read.result() == RUNNING
@@ -151,7 +151,7 @@ def test_the_external_system_is_not_asked_sooner_than_it_wants() -> None:
 def test_a_poll_that_was_not_made_comes_when_it_may_and_its_backoff_stays(kind: FailureKind) -> None:
     life = polling(interval=8.0, answered_at=NOW - 9).send(PollFailed(failure(kind, after=3.0)))
     assert (life.timer, life.task.interval, life.task.failures) == (3.0, 8.0, 1)
-    life.send(Due(Demand(NOW - 5)), after=3.0)
+    life.send(Due(Reads(NOW - 5)), after=3.0)
     assert life.invoked == ["get"], "who has read since the last real poll still waits for one"
 
 
@@ -303,7 +303,7 @@ def test_a_repeated_create_of_a_live_job_disturbs_no_poll() -> None:
 
 
 def test_the_next_poll_comes_just_before_the_next_read() -> None:
-    life = polling(interval=4.0).send(polled(demand=Demand(NOW - 1, 30.0)))
+    life = polling(interval=4.0).send(polled(demand=Reads(NOW - 1, 30.0)))
     [wake] = [effect for effect in life.effects if isinstance(effect, Wake)]
     assert wake.delay == 27.0
     assert wake.delay + wake.spread < 29.0

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from flytower.actors.events import Demand
 from flytower.actors.polling import pause
 from flytower.actors.steps import RESOLUTION, rearm
 from flytower.actors.task import Stage, Waiter
 from flytower.runtime.entity import Wake
 from flytower.runtime.promise import Promise
 from tests.actors.external_system import ExternalSystem
-from tests.actors.lifecycle_steps import a_task
+from tests.actors.lifecycle_steps import Reads, a_task
 from tests.actors.live.client import running
 from tests.actors.live.connectors import NeitherConnector
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 def test_a_poll_that_is_due_but_for_a_rounding_error_is_due() -> None:
     task = a_task(Stage.LIVE, polled_at=251.62)
-    assert pause(task, 251.62 + task.policy.poll_maximum - 1e-13, Demand(251.0)) == 0.0
+    assert pause(task, 251.62 + task.policy.poll_maximum - 1e-13, Reads(251.0)) == 0.0
 
 
 def test_a_timer_is_never_set_to_less_than_the_clock_can_tell() -> None:

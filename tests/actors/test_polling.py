@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from flytower.actors.answers import Published
-from flytower.actors.events import Demand, Due, Hibernate, Invoke, Polled, Wanted
+from flytower.actors.events import Due, Hibernate, Invoke, Polled, Wanted
 from flytower.actors.lifecycle import step
 from flytower.actors.polling import EARLY_SHARE, LEAD_MAXIMUM, gave_up, longer, next_poll, pause
 from flytower.actors.steps import JITTER
@@ -17,7 +17,7 @@ from flytower.actors.task import Stage, Task
 from flytower.connectors.policy import Policy
 from flytower.protocol.generated.flyteidl.core import TaskExecutionPhase as Phase
 from flytower.runtime.entity import Sleep, Wake
-from tests.actors.lifecycle_steps import NOW, RUNNING, a_task
+from tests.actors.lifecycle_steps import NOW, RUNNING, Reads, a_task
 
 
 class Followed:
@@ -51,14 +51,10 @@ class Followed:
             if self._polled is not None:
                 now, self._polled = self._polled, None
                 self._answered = now
-                self._send(Polled(Phase.RUNNING, RUNNING, self._demand), now)
+                self._send(Polled(Phase.RUNNING, RUNNING, self._entry), now)
             else:
                 now, self._timer = self._timer, float("inf")
-                self._send(Due(self._demand), now)
-
-    @property
-    def _demand(self) -> Demand:
-        return Demand(self._entry.read_at, self._entry.read_gap)
+                self._send(Due(self._entry), now)
 
     def _send(self, event: Due | Polled | Wanted, now: float) -> None:
         self._task, effects = step(self._task, event, now)
@@ -187,7 +183,7 @@ def test_the_backoff_reaches_the_policys_maximum_if_it_grows(policy: Policy) -> 
 def test_the_next_poll_is_never_much_sooner_than_the_interval_nor_later_than_the_read_after_it(
     interval: float, since_read: float, gap: float
 ) -> None:
-    delay, spread = next_poll(interval, NOW, Demand(NOW - since_read, gap))
+    delay, spread = next_poll(interval, NOW, Reads(NOW - since_read, gap))
     assert delay >= (1 - EARLY_SHARE) * interval - 1e-6
     assert delay <= interval + gap + 1e-6
     assert 0.0 <= spread <= JITTER * delay + 1e-6
@@ -198,30 +194,30 @@ def test_a_poll_that_follows_a_rhythm_comes_before_a_read_with_time_to_spare(
     interval: float, since_read: float, gap: float
 ) -> None:
     assume(since_read <= 1.5 * gap and gap >= interval)
-    delay, spread = next_poll(interval, NOW, Demand(NOW - since_read, gap))
+    delay, spread = next_poll(interval, NOW, Reads(NOW - since_read, gap))
     periods = (since_read + delay) / gap
     lead = (-periods % 1.0) * gap
     assert spread < lead <= LEAD_MAXIMUM + 1e-3 or lead <= 1e-3
 
 
-@pytest.mark.parametrize("demand", [Demand(NOW - 1, 0.0), Demand(NOW - 46, 30.0), Demand(NOW - 1, 2.0)])
-def test_without_a_rhythm_the_backoff_decides(demand: Demand) -> None:
+@pytest.mark.parametrize("demand", [Reads(NOW - 1, 0.0), Reads(NOW - 46, 30.0), Reads(NOW - 1, 2.0)])
+def test_without_a_rhythm_the_backoff_decides(demand: Reads) -> None:
     assert next_poll(10.0, NOW, demand) == Wake(10.0, 1.0)
 
 
 @pytest.mark.parametrize(
     ("polled_at", "demand", "waits"),
     [
-        (NOW - 5, Demand(NOW - 1), 0.0),  # read since the last poll
-        (NOW - 5, Demand(NOW - 10, 30.0), 0.0),  # about to be read again
-        (NOW - 5, Demand(NOW - 10), 25.0),  # nobody waits for it
-        (NOW - 40, Demand(NOW - 50), 0.0),  # but the maximum has passed
-        (NOW - 40, Demand(NOW - 200), 60.0),  # idle: half of the idle time since the last poll
-        (NOW - 40, Demand(NOW - 50, 30.0), 0.0),  # late reader, and the maximum has passed
-        (NOW - 40, Demand(NOW - 3600), float("inf")),
+        (NOW - 5, Reads(NOW - 1), 0.0),  # read since the last poll
+        (NOW - 5, Reads(NOW - 10, 30.0), 0.0),  # about to be read again
+        (NOW - 5, Reads(NOW - 10), 25.0),  # nobody waits for it
+        (NOW - 40, Reads(NOW - 50), 0.0),  # but the maximum has passed
+        (NOW - 40, Reads(NOW - 200), 60.0),  # idle: half of the idle time since the last poll
+        (NOW - 40, Reads(NOW - 50, 30.0), 0.0),  # late reader, and the maximum has passed
+        (NOW - 40, Reads(NOW - 3600), float("inf")),
     ],
 )
-def test_how_long_a_due_poll_still_waits(polled_at: float, demand: Demand, waits: float) -> None:
+def test_how_long_a_due_poll_still_waits(polled_at: float, demand: Reads, waits: float) -> None:
     assert pause(a_task(Stage.LIVE, polled_at=polled_at), NOW, demand) == waits
 
 
