@@ -42,7 +42,7 @@ def poll_due(task: Task, event: Due, now: float) -> Step:
         return task._replace(interval=HIBERNATING), [Hibernate(), Sleep()]
     if pause > 0.0:
         return task, [wake_in(pause)]
-    return task._replace(polled_at=now, calling=True), [POLL]
+    return task.polling(now), [POLL]
 
 
 def wanted(task: Task, event: Wanted, now: float) -> Step:
@@ -70,8 +70,7 @@ def polled(task: Task, event: Polled, now: float) -> Step:
         task, written = record(task)
         effects = [*effects, *written]
     interval = task.policy.poll_minimum if changed else polling.longer(task)
-    task = task._replace(calling=False, failures=0, trouble="", answered_at=now, interval=interval)
-    return task, [*effects, polling.next_poll(interval, now, event.demand)]
+    return task.answered(now, interval), [*effects, polling.next_poll(interval, now, event.demand)]
 
 
 def poll_failed(task: Task, event: PollFailed, now: float) -> Step:

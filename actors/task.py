@@ -60,21 +60,21 @@ class Task(NamedTuple):
         name: The resource_meta that CreateTask answered, and answers again; b"" before.
         phase: The phase last published.
         resource: The encoded Resource last given by the connector; b"" before the first.
-        interval: Seconds between polls, as the backoff has it now; 0 while it hibernates.
-        polled_at: When the last poll started.
-        answered_at: When the external system last answered.
         live_at: When it became LIVE.
-        failures: Polls (when DELETING: deletes; when CREATING: looks for the job) in vain, in a row.
-        failing_since: When the first of these failed.
-        trouble: What the last poll that was made and failed came to; "" when none has, since the last answer.
+        failing_since: When the first of its `failures` failed.
         attempts: How often create was called; when CREATING, 0 while the external system is to be left alone.
-        calling: Whether a get or a delete of the connector is under way.
         retry_at: When what failed is to be tried again; 0 when nothing waits for that.
         wish: Whether somebody wants it deleted.
         verdict: The encoded Resource to answer once a delete was tried; b"" when there is none.
         waiters: CreateTasks without an answer.
         readers: GetTasks without an answer.
         deleters: DeleteTasks without an answer.
+        interval: Seconds between polls, as the backoff has it now; 0 while it hibernates.
+        polled_at: When the last poll started.
+        answered_at: When the external system last answered.
+        failures: Polls (when DELETING: deletes; when CREATING: looks for the job) in vain, in a row.
+        trouble: What the last poll that was made and failed came to; "" when none has, since the last answer.
+        calling: Whether a get or a delete of the connector is under way.
     """
 
     id: str
@@ -96,32 +96,43 @@ class Task(NamedTuple):
     name: bytes = b""
     phase: Phase = Phase.UNDEFINED
     resource: bytes = b""
-    interval: float = 0.0
-    polled_at: float = 0.0
-    answered_at: float = 0.0
     live_at: float = 0.0
-    failures: int = 0
     failing_since: float = 0.0
-    trouble: str = ""
     attempts: int = 0
-    calling: bool = False
     retry_at: float = 0.0
     wish: bool = False
     verdict: bytes = b""
     waiters: tuple[Waiter, ...] = ()
     readers: tuple[Promise[Any], ...] = ()
     deleters: tuple[Promise[Any], ...] = ()
+    interval: float = 0.0  # from here on: what each poll changes, and `polling` and `answered` copy one by one
+    polled_at: float = 0.0
+    answered_at: float = 0.0
+    failures: int = 0
+    trouble: str = ""
+    calling: bool = False
 
     @property
     def freed(self) -> bool:
         """Whether its key is free for a new generation."""
         return self.wish or self.stage in (Stage.DELETING, Stage.DELETED)
 
+    def polling(self, now: float) -> Task:
+        """Return it with a get of the connector under way."""
+        changed = (self.interval, now, self.answered_at, self.failures, self.trouble, True)
+        return tuple.__new__(Task, self[:_FIRST_OF_POLLS] + changed)
+
+    def answered(self, now: float, interval: float) -> Task:
+        """Return it with an answer of the external system, and the interval to the next poll."""
+        return tuple.__new__(Task, self[:_FIRST_OF_POLLS] + (interval, self.polled_at, now, 0, "", False))
+
     def __repr__(self) -> str:
         return f"<Task {self.id[:8]} {self.category} {self.stage.value} {self.phase.name} seq={self.seq}>"
 
 
 _PLACES = {name: place for place, name in enumerate(Task._fields)}
+
+_FIRST_OF_POLLS = _PLACES["interval"]
 
 
 def _replaced(task: Task, /, **changes: Any) -> Task:
@@ -132,4 +143,4 @@ def _replaced(task: Task, /, **changes: Any) -> Task:
     return tuple.__new__(Task, values)
 
 
-Task._replace = _replaced  # type: ignore[assignment]  # a NamedTuple's body may not define it; each poll replaces twice
+Task._replace = _replaced  # type: ignore[assignment]  # a NamedTuple's body may not define it; there are 34 fields

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from flytower.connectors.errors import InvalidResource
 from flytower.protocol.codec import dict_to_struct
@@ -45,6 +45,16 @@ _put_phase = field_encoder(admin.Resource, "phase")
 _SHOWABLE_PHASES = frozenset(TaskExecutionPhase) - {TaskExecution.UNDEFINED}
 
 
+def _encoded_phase(phase: TaskExecutionPhase) -> bytes:
+    out = bytearray()
+    _put_phase(out, phase)
+    return bytes(out)
+
+
+_ENCODED_PHASES = {phase: (phase, _encoded_phase(phase)) for phase in _SHOWABLE_PHASES}
+"""For each phase that may be shown, and whatever equals it: the phase, and how a Resource ends that is in it."""
+
+
 def is_terminal(phase: TaskExecutionPhase) -> bool:
     """Say whether a task in this phase is over."""
     return phase in TERMINAL_PHASES
@@ -76,7 +86,7 @@ class Resource:
             InvalidResource: The phase is UNDEFINED or unknown, or the outputs or the custom info cannot be converted.
         """
         message = admin.Resource(
-            phase=self._checked_phase(),
+            phase=(_ENCODED_PHASES.get(self.phase) or self._refuse_phase())[0],
             message=_shortened(self.message or ""),
             log_links=list(self.log_links or ()),
         )
@@ -95,7 +105,7 @@ class Resource:
         Raises:
             InvalidResource: As `to_message`.
         """
-        phase = self._checked_phase()
+        phase, end = _ENCODED_PHASES.get(self.phase) or self._refuse_phase()
         if self.outputs is not None or self.custom_info:
             return phase, encoded(self.to_message())
         out = bytearray()
@@ -103,15 +113,13 @@ class Resource:
             _put_message(out, _shortened(self.message))
         if self.log_links:
             _put_log_links(out, self.log_links)
-        _put_phase(out, phase)
+        out += end
         return phase, bytes(out)
 
-    def _checked_phase(self) -> TaskExecutionPhase:
-        if self.phase not in _SHOWABLE_PHASES:
-            raise InvalidResource(
-                f"phase {self.phase!r} may not be shown to Flyte; use one of TaskExecution's but UNDEFINED"
-            )
-        return self.phase if type(self.phase) is TaskExecutionPhase else TaskExecutionPhase(self.phase)
+    def _refuse_phase(self) -> NoReturn:
+        raise InvalidResource(
+            f"phase {self.phase!r} may not be shown to Flyte; use one of TaskExecution's but UNDEFINED"
+        )
 
 
 def check_message(message: admin.Resource) -> admin.Resource:

@@ -95,11 +95,11 @@ class Worker:
         while True:
             if not self._coming:
                 await self._rest()
-            await trio.lowlevel.checkpoint_if_cancelled()  # no call begins when the scope is spent, or the lane over
+            if status.effectively_cancelled:
+                await trio.lowlevel.checkpoint()  # no call begins when the scope is spent, or the lane over
             self._arrive()
             alone = not lane.coming  # others that come take one call each, as there are so many of them
-            now = lane.clock()
-            enough = perf_counter() + max(self._share, lane.least_share(now))
+            now, began, enough = lane.clock(), perf_counter(), 0.0
             while (call := lane.take()) is not None:
                 self._call = call
                 call.scope = scope
@@ -113,7 +113,10 @@ class Worker:
                 if task._cancel_status is not status:  # noqa: SLF001
                     return  # the call left a scope open; leaving ours raises what the call has done wrong
                 self._over(Returned(tag, value))
-                if waiting or not alone or status.effectively_cancelled or perf_counter() >= enough:
+                if waiting or not alone or status.effectively_cancelled:
+                    break
+                enough = enough or began + max(self._share, lane.least_share(now))
+                if perf_counter() >= enough:
                     break
 
     def _begin(self, run: Callable[[], Awaitable[object]]) -> tuple[Coroutine[Any, Any, object] | None, Any]:
