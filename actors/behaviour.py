@@ -184,7 +184,10 @@ class TaskBehaviour(Behaviour[Task]):
             if self._refused:
                 self._call_back()
             tag, value = message
-            return Polled(*value, entry) if tag == "get" else self._success(entry, tag, value)
+            if tag != "get":
+                return self._success(entry, tag, value)
+            phase, resource = value
+            return Polled(phase, resource, entry)
         if kind is Raised or kind is TimedOut:
             self._came_back(entry.task, message.tag)
             request = entry.state.request

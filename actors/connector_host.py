@@ -113,7 +113,7 @@ class ConnectorHost:
         return self._named(self._host.summarize(path, now))
 
     def _named(self, node: Node) -> Node:
-        return node._replace(kind="ConnectorHost", state=f"{node.state}, circuit {self._behaviour.breaker.state}")
+        return replace(node, kind="ConnectorHost", state=f"{node.state}, circuit {self._behaviour.breaker.state}")
 
     def reserve(
         self, identity: Identity, generation: int, fingerprint: str, request: CreateTaskRequest, *, withheld: bool

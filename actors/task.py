@@ -124,7 +124,8 @@ class Task(NamedTuple):
 
     def answered(self, now: float, interval: float) -> Task:
         """Return it with an answer of the external system, and the interval to the next poll."""
-        return tuple.__new__(Task, self[:_FIRST_OF_POLLS] + (interval, self.polled_at, now, 0, "", False))
+        changed = (interval, self.polled_at, now, 0, "", False)
+        return tuple.__new__(Task, self[:_FIRST_OF_POLLS] + changed)
 
     def __repr__(self) -> str:
         return f"<Task {self.id[:8]} {self.category} {self.stage.value} {self.phase.name} seq={self.seq}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flytower.runtime.context import Summarized
@@ -48,4 +49,4 @@ class Slot(Row):
         child = self.incarnation.child
         describe = child.summarize if briefly and isinstance(child, Summarized) else child.inspect
         node = describe(self.path, now)
-        return node._replace(restarts=restarts, age=now - self.incarnation.started_at)
+        return replace(node, restarts=restarts, age=now - self.incarnation.started_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -92,7 +93,7 @@ class System:
 
     def _aged(self, describe: Callable[[str, float], Node]) -> Node:
         now = trio.current_time()
-        return describe(self._incarnation.path, now)._replace(age=now - self._incarnation.started_at)
+        return replace(describe(self._incarnation.path, now), age=now - self._incarnation.started_at)
 
     def statistics(self) -> Statistics:
         """Sum the tree up."""

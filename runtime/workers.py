@@ -2,7 +2,7 @@
 
 Many calls are over without ever having waited for anything. A worker takes such ones in a row, for a share of a turn of
 the loop: to wake a task for each costs more than all the rest of the way. As soon as one of them waits, a worker is
-woken for each call that is left.
+woken for each call that is left. Whoever comes back from waiting takes the next call at once, unless somebody asks.
 """
 
 from __future__ import annotations
@@ -110,10 +110,12 @@ class Worker:
                 waiting, value = self._begin(run)
                 if waiting is not None:
                     value = await _on(waiting, value)
+                    now, began, enough = lane.clock(), perf_counter(), 0.0
+                    alone = lane.foreground.is_quiet(now)  # others come back in this turn as well, perhaps all of them
                 if task._cancel_status is not status:  # noqa: SLF001
                     return  # the call left a scope open; leaving ours raises what the call has done wrong
                 self._over(Returned(tag, value))
-                if waiting or not alone or status.effectively_cancelled:
+                if not alone or status.effectively_cancelled:
                     break
                 enough = enough or began + max(self._share, lane.least_share(now))
                 if perf_counter() >= enough:

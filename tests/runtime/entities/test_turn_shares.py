@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import trio
@@ -13,6 +14,7 @@ from flytower.runtime.foreground import Foreground
 from flytower.runtime.lanes import Lane
 from flytower.runtime.workers import LONGEST_SHARE, QUIET_SHARE, TURN_SHARE
 from tests.runtime.entities.office import Office, open_lane
+from tests.runtime.entities.turns import Turns
 
 ALWAYS, NEVER = math.inf, -math.inf
 """When somebody was answered last, for `Foreground`."""
@@ -68,6 +70,27 @@ async def test_calls_take_as_long_in_a_turn_as_others_have_taken_between_two_bou
     first, *others, _ = filter(None, clock.calls)
     assert first == math.ceil(least / CALL_SECONDS), "others have taken nothing yet that it knows of"
     assert set(others) == {math.ceil(share / CALL_SECONDS)}
+
+
+@pytest.mark.parametrize(("answered", "turns"), [(NEVER, 1), (ALWAYS, 2)], ids=["nobody", "somebody"])
+async def test_who_comes_back_from_waiting_takes_the_next_call_at_once_unless_somebody_asks(
+    answered: float, turns: int
+) -> None:
+    """All workers may come back in one turn: each then ends a call or begins one, so that the turn stays short."""
+    lane, passed = Lane("polls", 1, foreground=Foreground(answered)), Turns()
+    office, begun = Office(lane), []
+
+    async def waits_once() -> None:
+        begun.append(passed.count)
+        await trio.lowlevel.checkpoint()
+
+    trio.lowlevel.add_instrument(passed)
+    async with open_lane(lane):
+        for tag in range(5):
+            office.submit(tag, waits_once)
+        await wait_all_tasks_blocked()
+    assert [later - earlier for earlier, later in pairwise(begun)] == [turns] * 4
+    assert office.tags() == list(range(5))
 
 
 async def test_of_calls_that_raise_one_is_begun_in_a_turn(lane: Lane, office: Office) -> None:
