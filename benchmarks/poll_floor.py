@@ -1,4 +1,4 @@
-"""What a poll of a task actor consists of, layer by layer, beside an asyncio task per job. Under a minute and a half.
+"""What a poll of a task actor consists of, layer by layer, beside a bare task per job. A minute and a half.
 
 Each row does what the one before it does, and more, for 50,000 jobs in a process of its own. What the first three take
 is the floor of a task actor: a poll that is timed, called with a deadline, asked of a connector and encoded.
@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING
 import trio
 from _host import running
 from _table import print_heading, print_table
-from task_actors import JOBS, PERIOD, BenchConnector, JobMeta, actors, asyncio_tasks, figures, rates
+from task_actors import (
+    JOBS,
+    PERIOD,
+    BenchConnector,
+    JobMeta,
+    actors,
+    asyncio_tasks,
+    figures,
+    rates,
+    trio_tasks,
+    without_collector,
+)
 
 from flytower.connectors.bound import Bound
 from flytower.runtime.entity import Behaviour, Call, Wake, Woke
@@ -75,12 +86,16 @@ def asked(connector: BenchConnector) -> Callable[[bytes], Awaitable[object]]:
     return lambda _: connector.get(meta)
 
 
+TRIO = "a trio task per job, no collector"
+ASYNCIO = "an asyncio task per job"
+
 WHO = {
     "a timer and a transition": lambda: of_layers(lambda _: None),
     "and a call with a deadline": lambda: of_layers(asked),
     "and its metadata decoded, its answer encoded": lambda: of_layers(lambda connector: Bound(connector).status),
     "a task actor": lambda: trio.run(actors),
-    "an asyncio task per job": lambda: asyncio.run(asyncio_tasks()),
+    TRIO: lambda: without_collector(trio_tasks),
+    ASYNCIO: lambda: asyncio.run(asyncio_tasks()),
 }
 
 
@@ -91,12 +106,15 @@ def main() -> None:
         return
     print_heading("Polls, layer by layer")
     found = {name: figures(__file__, name) for name in WHO}
-    peer = found["an asyncio task per job"]
-    rows = [
-        (name, 1e6 / plain, plain / peer[0], 1e6 / point, point / peer[1]) for name, (plain, point, *_) in found.items()
-    ]
-    header = ("CPU us a poll", "does nothing", "x asyncio", "a checkpoint", "x asyncio")
+    rows = [(name, *_compared(found, name, 0), *_compared(found, name, 1)) for name in found]
+    header = ("CPU us a poll", "does nothing", "x trio", "x asyncio", "a checkpoint", "x trio", "x asyncio")
     print_table(f"{JOBS:,} jobs, {JOBS / PERIOD:,.0f} polls a second asked for", header, rows)
+
+
+def _compared(found: dict[str, list[float]], name: str, poll: int) -> tuple[float, float, float]:
+    """Return the microseconds of one kind of poll, and how many times as many as the peers make."""
+    rate = found[name][poll]
+    return 1e6 / rate, rate / found[TRIO][poll], rate / found[ASYNCIO][poll]
 
 
 if __name__ == "__main__":
