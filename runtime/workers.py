@@ -2,7 +2,8 @@
 
 Many calls are over without ever having waited for anything. A worker takes such ones in a row, for a share of a turn of
 the loop: to wake a task for each costs more than all the rest of the way. As soon as one of them waits, a worker is
-woken for each call that is left. Whoever comes back from waiting takes the next call at once, unless somebody asks.
+woken for each call that is left. Whoever comes back from waiting takes the next call at once, unless somebody asks or
+the calls take long: all workers may come back in one turn, and each then ends a call or begins one, not both.
 """
 
 from __future__ import annotations
@@ -109,9 +110,10 @@ class Worker:
                     scope.deadline = deadline = due
                 waiting, value = self._begin(run)
                 if waiting is not None:
+                    is_light = perf_counter() - began < TURN_SHARE
                     value = await _on(waiting, value)
                     now, began, enough = lane.clock(), perf_counter(), 0.0
-                    alone = lane.foreground.is_quiet(now)  # others come back in this turn as well, perhaps all of them
+                    alone = is_light and lane.foreground.is_quiet(now)  # others come back in this turn too, perhaps all
                 if task._cancel_status is not status:  # noqa: SLF001
                     return  # the call left a scope open; leaving ours raises what the call has done wrong
                 self._over(Returned(tag, value))

@@ -72,18 +72,24 @@ async def test_calls_take_as_long_in_a_turn_as_others_have_taken_between_two_bou
     assert set(others) == {math.ceil(share / CALL_SECONDS)}
 
 
-@pytest.mark.parametrize(("answered", "turns"), [(NEVER, 1), (ALWAYS, 2)], ids=["nobody", "somebody"])
-async def test_who_comes_back_from_waiting_takes_the_next_call_at_once_unless_somebody_asks(
-    answered: float, turns: int
+@pytest.mark.parametrize(
+    ("answered", "takes", "turns"),
+    [(NEVER, 0.0, 1), (ALWAYS, 0.0, 2), (NEVER, CALL_SECONDS, 2)],
+    ids=["nobody asks", "somebody asks", "a call takes long"],
+)
+async def test_who_comes_back_from_waiting_takes_the_next_call_at_once_unless_somebody_asks_or_calls_take_long(
+    monkeypatch: pytest.MonkeyPatch, answered: float, takes: float, turns: int
 ) -> None:
     """All workers may come back in one turn: each then ends a call or begins one, so that the turn stays short."""
-    lane, passed = Lane("polls", 1, foreground=Foreground(answered)), Turns()
+    lane, passed, clock = Lane("polls", 1, foreground=Foreground(answered)), Turns(), CallClock(0.0)
     office, begun = Office(lane), []
 
     async def waits_once() -> None:
         begun.append(passed.count)
+        clock.now += takes
         await trio.lowlevel.checkpoint()
 
+    monkeypatch.setattr(workers, "perf_counter", clock)
     trio.lowlevel.add_instrument(passed)
     async with open_lane(lane):
         for tag in range(5):
