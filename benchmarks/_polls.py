@@ -1,15 +1,19 @@
-"""Polls by entities, beside a trio and an asyncio task for each job: what does nothing, and what has a checkpoint."""
+"""Polls by entities, beside a trio and an asyncio task for each job: what does nothing, and what has a checkpoint.
+
+Each row in a process of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
+from _apart import figures, report
 from _host import running
 from _table import print_table
 
@@ -18,8 +22,8 @@ from flytower.runtime.host import EntityHost
 from flytower.runtime.lanes import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
-
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import NoReturn
 
 JOBS = 50_000
 WORKERS = 64
@@ -74,15 +78,15 @@ async def rates(checkpoint: Callable[[], Awaitable[None]], sleep: Callable[[floa
     return result
 
 
-async def entity_polls() -> list[float]:
+async def entity_polls() -> NoReturn:
     host = EntityHost("bench", Poller(), lanes=[Lane("polls", WORKERS)])
     for key in range(JOBS):
         host.start(key, None, [Wake(0, load.period)])
     async with running(host):
-        return await rates(trio_checkpoint, trio.sleep)
+        report(await rates(trio_checkpoint, trio.sleep))
 
 
-async def trio_polls() -> list[float]:
+async def trio_polls() -> NoReturn:
     async def job() -> None:
         await trio.sleep(random.random() * load.period)
         while True:
@@ -93,42 +97,42 @@ async def trio_polls() -> list[float]:
         for _ in range(JOBS):
             nursery.start_soon(job)
         await trio.sleep(0.1)
-        result = await rates(trio_checkpoint, trio.sleep)
-        nursery.cancel_scope.cancel()
-    return result
+        report(await rates(trio_checkpoint, trio.sleep))
 
 
-async def asyncio_polls() -> list[float]:
+async def asyncio_polls() -> NoReturn:
     async def job() -> None:
         await asyncio.sleep(random.random() * load.period)
         while True:
             await load.poll()
             await asyncio.sleep(load.period / 2 + random.random() * load.period)
 
-    jobs = [asyncio.ensure_future(job()) for _ in range(JOBS)]
+    _jobs = [asyncio.ensure_future(job()) for _ in range(JOBS)]  # asyncio itself holds them weakly
     await asyncio.sleep(0.1)
-    result = await rates(asyncio_checkpoint, asyncio.sleep)
-    for task in jobs:
-        task.cancel()
-    await asyncio.gather(*jobs, return_exceptions=True)
-    return result
+    report(await rates(asyncio_checkpoint, asyncio.sleep))
 
 
-def run_asyncio(function: Callable[[], Coroutine[Any, Any, list[float]]]) -> list[float]:
-    return asyncio.run(function())
+WHO = {
+    f"entities, {WORKERS} workers": lambda: trio.run(entity_polls),
+    "a trio task per job": lambda: trio.run(trio_polls),
+    "an asyncio task per job": lambda: asyncio.run(asyncio_polls()),
+}
 
 
 def measure_polls() -> None:
     for demand in (10_000, 100_000):
-        load.period = JOBS / demand
-        figures = []
-        for run, polls in ((trio.run, entity_polls), (trio.run, trio_polls), (run_asyncio, asyncio_polls)):
-            gc.collect()
-            figures.append(run(polls))
-        names = (f"entities, {WORKERS} workers", "a trio task per job", "an asyncio task per job")
-        rows = [
-            (name, nop, figures[0][0] / nop, point, figures[0][1] / point)
-            for name, (nop, point) in zip(names, figures, strict=True)
-        ]
+        found = {name: figures(__file__, name, str(demand)) for name in WHO}
+        ours = next(iter(found.values()))
+        rows = [(name, nop, ours[0] / nop, point, ours[1] / point) for name, (nop, point) in found.items()]
         header = ["polls per CPU second", "does nothing", "entities / it", "a checkpoint", "entities / it"]
         print_table(f"{JOBS:,} jobs, {demand:,} polls a second asked for", header, rows)
+
+
+def main() -> None:
+    _, name, demand = sys.argv
+    load.period = JOBS / int(demand)
+    WHO[name]()
+
+
+if __name__ == "__main__":
+    main()

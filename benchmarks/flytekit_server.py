@@ -1,63 +1,49 @@
-"""What stalls flytekit's server, done to both: the same connectors, side by side. Takes a minute and a half."""
+"""What stalls flytekit's server, done to both: the same connectors, side by side. Three quarters of a minute.
+
+What starts and memory cost is in start.py.
+"""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 from _table import print_heading, print_table
 from flyteidl.admin import agent_pb2
-from peers.servers import ALONE, FLYTEKIT, FLYTOWER, Server, compiled, create_request, get_request, running
+from peers.servers import FLYTEKIT, FLYTOWER, Server, create_request, get_request, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import grpc
 
 CREATES = 60
-DEADLINE = 10.0
+BLOCKED = 1.0  # seconds that a create blocks
+DEADLINE = 3.5
+LATER = 3.0  # until what goes on although nobody waits has ended
 SLOW = 0.2
 EVERY = 0.02
-REPEATS = 5
 
 Row = tuple[str, ...]
 """What was measured, then a figure for each server, in the order of `BOTH`."""
 
 BOTH = (FLYTEKIT, FLYTOWER)
 
-ALL = (*BOTH, ALONE)
-
-SERVE = "from flytower.cli.lean_imports import lean_imports\nwith lean_imports(): import flytower.cli.serve"
-"""As the command line imports it."""
-
-IMPORTS = {
-    FLYTEKIT: "import flytekit.extend.backend.connector_service",
-    FLYTOWER: f"{SERVE}\nimport flytower.connectors.flytekit as kit; kit.load()",
-    ALONE: SERVE,
-}
-
 
 def main() -> None:
-    """Measure, and print two tables."""
+    """Measure, and print the table."""
     print_heading("What stalls flytekit's server")
     rows: list[Row] = [*_blocking_creates(), *_listing(), *_slow_reads()]
     print_table("The same connectors (flytekit's) in both", ("what", *BOTH), rows)
-    print_table("What they cost", ("what", *BOTH, "flytower alone"), [_start(), _memory(), _import()])
 
 
 def _blocking_creates() -> list[Row]:
-    """Sixty creates at once that block for three seconds each, asked for with a deadline of ten."""
+    """Sixty creates at once, each of which blocks, asked for with a deadline that three rounds of them reach."""
     found: dict[str, tuple[int, ...]] = {}
     for kind in BOTH:
         with tempfile.TemporaryDirectory() as folder:
             counted = Path(folder) / "calls.create"
-            with running(kind, BENCH_CALLS=str(counted.with_suffix(""))) as server:
+            with running(kind, BENCH_CALLS=str(counted.with_suffix("")), BENCH_BLOCKED_SECONDS=str(BLOCKED)) as server:
                 calls = [
                     server.tasks.CreateTask.future(
                         create_request("bench_blocking", f"s3://bench/blocking/{number}/0"), timeout=DEADLINE
@@ -65,13 +51,13 @@ def _blocking_creates() -> list[Row]:
                     for number in range(CREATES)
                 ]
                 answered = sum(call.exception() is None for call in calls)
-                time.sleep(8)  # what goes on although nobody waits
+                time.sleep(LATER)
                 created = counted.stat().st_size
                 found[kind] = (answered, CREATES - answered, created, max(0, created - answered))
     names = ("answered", "failed", "jobs created", "jobs left behind, which no caller knows")
     return [
         (
-            f"{CREATES} blocking 3-s creates, {DEADLINE:.0f}-s deadline: {name}",
+            f"{CREATES} blocking {BLOCKED:.0f}-s creates, {DEADLINE:.1f}-s deadline: {name}",
             *(str(found[kind][at]) for kind in found),
         )
         for at, name in enumerate(names)
@@ -118,52 +104,12 @@ def _slow_reads() -> list[Row]:
             metas = [server.create("bench_nothing", f"s3://bench/{number}/0") for number in range(16)]
             payloads = [get_request("bench_nothing", meta) for meta in metas]
             server.load("GetTask", payloads, in_flight=16, seconds=1.0)
-            loads.append(server.load("GetTask", payloads, in_flight=16, seconds=5.0))
+            loads.append(server.load("GetTask", payloads, in_flight=16, seconds=3.0))
     what = f"GetTask, external system takes {1e3 * SLOW:.0f} ms"
     return [
         (f"{what}: p50 (ms)", *(f"{1e3 * load.p50:,.2f}" for load in loads)),
         (f"{what}: p99 (ms)", *(f"{1e3 * load.p99:,.2f}" for load in loads)),
     ]
-
-
-def _start() -> Row:
-    """From the start of the process to the first answer to ListAgents."""
-    return ("start to first ListAgents (s)", *(f"{_middle(_start_seconds, kind):.2f}" for kind in ALL))
-
-
-def _start_seconds(kind: str) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(kind, Path(folder))
-        try:
-            return server.wait()
-        finally:
-            server.stop()
-
-
-def _memory() -> Row:
-    figures = []
-    for kind in ALL:
-        with running(kind) as server:
-            time.sleep(1)
-            figures.append(server.pss_mib())
-    return ("idle memory, PSS (MiB)", *(f"{each:.0f}" for each in figures))
-
-
-def _import() -> Row:
-    """Import time of what each command imports before it looks for connectors, and of flytekit's with them."""
-    return ("import (s)", *(f"{_middle(_import_seconds, IMPORTS[kind]):.2f}" for kind in ALL))
-
-
-def _import_seconds(code: str) -> float:
-    begun = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, env=compiled(dict(os.environ)))
-    return time.perf_counter() - begun
-
-
-def _middle(measure: Callable[[str], float], what: str) -> float:
-    """Return the median of some measurements, after one in which modules are compiled."""
-    measure(what)
-    return median(measure(what) for _ in range(REPEATS))
 
 
 if __name__ == "__main__":

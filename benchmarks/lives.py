@@ -10,8 +10,9 @@ import sys
 import time
 
 import trio
+from _apart import figures
 from _table import print_heading, print_table
-from task_actors import BenchConnector, create, figures, node_with
+from task_actors import BenchConnector, create, node_with
 
 from flytower.cli.serve import collect_less_often
 from flytower.protocol.calls import Call

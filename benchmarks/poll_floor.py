@@ -1,4 +1,4 @@
-"""What a poll of a task actor consists of, layer by layer, beside a bare task per job. More than a minute.
+"""What a poll of a task actor consists of, layer by layer, beside a bare task per job. Less than a minute.
 
 Each row does what the one before it does, and more, for 50,000 jobs in a process of its own. What the first three take
 is the floor of a task actor: a poll that is timed, called with a deadline, asked of a connector and encoded.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import random
 import sys
 from typing import TYPE_CHECKING
 
 import trio
+from _apart import figures, report
 from _host import running
 from _table import print_heading, print_table
 from task_actors import (
@@ -23,7 +23,6 @@ from task_actors import (
     JobMeta,
     actors,
     asyncio_tasks,
-    figures,
     rates,
     trio_tasks,
     without_collector,
@@ -36,6 +35,7 @@ from flytower.runtime.lanes import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from typing import NoReturn
 
 WORKERS = 64  # as a connector has, unless its policy says otherwise
 TIMEOUT = 10.0  # likewise
@@ -63,21 +63,21 @@ class Layers(Behaviour[bytes]):
         return state, (Wake(0.95 * PERIOD, 0.1 * PERIOD),)
 
 
-async def layers(connector: BenchConnector, poll: Callable[[bytes], Awaitable[object]] | None) -> list[float]:
-    """Return the polls per CPU second of entities that do so much, and no more."""
+async def layers(connector: BenchConnector, poll: Callable[[bytes], Awaitable[object]] | None) -> NoReturn:
+    """Report the polls per CPU second of entities that do so much, and no more."""
     host = EntityHost("bench", Layers(poll, connector), lanes=[Lane("poll", WORKERS)], limit=JOBS)
     for number in range(JOBS):
         host.start(number, JobMeta(job=f"s3://bench/{number}/0").encode(), (Wake(random.random() * PERIOD),))
     gc.collect()
     async with running(host):
         await trio.sleep(1.0)
-        return await rates(connector, trio.sleep)
+        report(await rates(connector, trio.sleep))
 
 
-def of_layers(make: Callable[[BenchConnector], Callable[[bytes], Awaitable[object]] | None]) -> list[float]:
+def of_layers(make: Callable[[BenchConnector], Callable[[bytes], Awaitable[object]] | None]) -> NoReturn:
     """Run one row."""
     connector = BenchConnector(PERIOD)
-    return trio.run(layers, connector, make(connector))
+    trio.run(layers, connector, make(connector))
 
 
 def asked(connector: BenchConnector) -> Callable[[bytes], Awaitable[object]]:
@@ -102,8 +102,7 @@ WHO = {
 def main() -> None:
     """Print the table."""
     if len(sys.argv) > 1:
-        print(json.dumps(WHO[sys.argv[1]]()))
-        return
+        WHO[sys.argv[1]]()
     print_heading("Polls, layer by layer")
     found = {name: figures(__file__, name) for name in WHO}
     rows = [(name, *_compared(found, name, 0), *_compared(found, name, 1)) for name in found]

@@ -1,4 +1,4 @@
-"""Whole task actors: the polls that a core can do, and what a live task weighs. About a minute.
+"""Whole task actors: the polls that a core can do, and what a live task weighs. Less than a minute.
 
 Everything runs in one process without a socket: a node with a ledger in memory, its gateway's handlers called directly,
 beside a bare trio task (and an asyncio task) per job that sleeps and calls. Each in a process of its own.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
+from _apart import figures, report
 from _table import print_heading, print_table
 from trio.testing import wait_all_tasks_blocked
 
@@ -34,11 +33,12 @@ from flytower.protocol.generated.flyteidl.core import TaskLog, TaskTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from typing import NoReturn
 
 JOBS = 50_000
 PERIOD = 5.0  # seconds between two polls of a job: 10,000 polls a second
 SECONDS = 1.5  # that a rate is measured for
-AT_ONCE = 500  # creates in flight
+AT_ONCE = 500  # creates in flight; JOBS is a multiple of it
 
 
 class JobMeta(ResourceMeta):
@@ -130,25 +130,23 @@ async def rates(connector: BenchConnector, sleep: Callable[[float], Awaitable[An
     return found
 
 
-async def actors() -> list[float]:
-    """Return both rates, and bytes for each task."""
+async def actors() -> NoReturn:
+    """Report both rates, and bytes for each task."""
     connector = BenchConnector(PERIOD)
     async with node_with(connector, JOBS) as node:
         gc.collect()
         before = resident()
         for start in range(0, JOBS, AT_ONCE):
-            began = time.perf_counter()
-            await create(node, range(start, min(start + AT_ONCE, JOBS)))
-            await trio.sleep((time.perf_counter() - began) / 2)  # for polls: a queue of them is not what a task weighs
+            await create(node, range(start, start + AT_ONCE))
         while connector.polls < 2 * JOBS:  # noqa: ASYNC110 - nobody tells
             await trio.sleep(0.1)
         gc.collect()
         weight = (resident() - before) / JOBS
-        return [*await rates(connector, trio.sleep), weight]
+        report([*await rates(connector, trio.sleep), weight])
 
 
-async def trio_tasks() -> list[float]:
-    """Return the same of a bare trio task for each job."""
+async def trio_tasks() -> NoReturn:
+    """Report the same of a bare trio task for each job."""
     connector = BenchConnector(PERIOD)
 
     async def job(number: int) -> None:
@@ -166,14 +164,11 @@ async def trio_tasks() -> list[float]:
         await trio.sleep(PERIOD)
         gc.collect()
         weight = (resident() - before) / JOBS
-        found = [*await rates(connector, trio.sleep), weight]
-        gc.disable()  # their end is not measured
-        nursery.cancel_scope.cancel()
-    return found
+        report([*await rates(connector, trio.sleep), weight])
 
 
-async def sleepers() -> list[float]:
-    """Return the bytes of a bare trio task that sleeps in a loop, in its first sleep: after more it is heavier."""
+async def sleepers() -> NoReturn:
+    """Report the bytes of a bare trio task that sleeps in a loop, in its first sleep: after more it is heavier."""
 
     async def sleeper() -> None:
         while True:  # noqa: ASYNC110 - it waits for nothing
@@ -186,13 +181,11 @@ async def sleepers() -> list[float]:
             nursery.start_soon(sleeper)
         await wait_all_tasks_blocked()
         gc.collect()
-        weight = (resident() - before) / JOBS
-        nursery.cancel_scope.cancel()
-    return [weight]
+        report([(resident() - before) / JOBS])
 
 
-async def asyncio_tasks() -> list[float]:
-    """Return the same of a bare asyncio task for each job."""
+async def asyncio_tasks() -> NoReturn:
+    """Report the same of a bare asyncio task for each job."""
     connector = BenchConnector(PERIOD)
 
     async def get(_meta: JobMeta) -> Resource:
@@ -210,21 +203,17 @@ async def asyncio_tasks() -> list[float]:
 
     gc.collect()
     before = resident()
-    jobs = [asyncio.ensure_future(job(number)) for number in range(JOBS)]
+    _jobs = [asyncio.ensure_future(job(number)) for number in range(JOBS)]  # asyncio itself holds them weakly
     await asyncio.sleep(PERIOD)
     gc.collect()
     weight = (resident() - before) / JOBS
-    found = [*await rates(connector, asyncio.sleep), weight]
-    for task in jobs:
-        task.cancel()
-    await asyncio.gather(*jobs, return_exceptions=True)
-    return found
+    report([*await rates(connector, asyncio.sleep), weight])
 
 
-def without_collector(work: Callable[[], Awaitable[list[float]]]) -> list[float]:
+def without_collector(work: Callable[[], Awaitable[NoReturn]]) -> NoReturn:
     """Run it without the garbage collector, which takes most of the time of bare trio tasks."""
     gc.disable()
-    return trio.run(work)
+    trio.run(work)
 
 
 # ---- the table ------------------------------------------------------------------------------------------------
@@ -240,18 +229,10 @@ WHO = {
 }
 
 
-def figures(script: str, what: str) -> list[float]:
-    """Measure one row in a process of its own."""
-    done = subprocess.run([sys.executable, script, what], check=True, capture_output=True, text=True)
-    found: list[float] = json.loads(done.stdout)
-    return found
-
-
 def main() -> None:
     """Print the table."""
     if len(sys.argv) > 1:
-        print(json.dumps(WHO[sys.argv[1]]()))
-        return
+        WHO[sys.argv[1]]()
     print_heading("Task actors")
     found = {name: figures(__file__, name) for name in WHO}
     ours = found["a task actor per job"]

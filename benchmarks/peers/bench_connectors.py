@@ -12,6 +12,9 @@ from flytekit.extend.backend.base_connector import AsyncConnectorBase, Connector
 EXTERNAL_SECONDS = float(os.environ.get("BENCH_EXTERNAL_SECONDS", "0"))
 """How long the external system takes to say how a job is."""
 
+BLOCKED_SECONDS = float(os.environ.get("BENCH_BLOCKED_SECONDS", "3"))
+"""How long a create that blocks takes."""
+
 CALLS = os.environ.get("BENCH_CALLS")
 """A file that gets a byte for each call of the external system."""
 
@@ -73,7 +76,7 @@ class RichConnector(NothingConnector):
 
 
 class BlockingConnector(NothingConnector):
-    """Its create is a plain function that takes three seconds."""
+    """Its create is a plain function that takes a while."""
 
     name = "Blocking"
 
@@ -82,7 +85,7 @@ class BlockingConnector(NothingConnector):
 
     def create(self, task_template: Any, output_prefix: str, **kwargs: Any) -> JobMeta:
         """Begin a job, slowly."""
-        time.sleep(3)
+        time.sleep(BLOCKED_SECONDS)
         count("create")
         return JobMeta(job=output_prefix)
 
@@ -97,7 +100,7 @@ class StallingConnector(NothingConnector):
 
     async def create(self, task_template: Any, output_prefix: str, **kwargs: Any) -> JobMeta:
         """Begin a job, and stop everybody meanwhile."""
-        time.sleep(3)  # noqa: ASYNC251 - what some plugins really do
+        time.sleep(BLOCKED_SECONDS)  # noqa: ASYNC251 - what some plugins really do
         return JobMeta(job=output_prefix)
 
 
