@@ -210,12 +210,6 @@ async def asyncio_tasks() -> NoReturn:
     report([*await rates(connector, asyncio.sleep), weight])
 
 
-def without_collector(work: Callable[[], Awaitable[NoReturn]]) -> NoReturn:
-    """Run it without the garbage collector, which takes most of the time of bare trio tasks."""
-    gc.disable()
-    trio.run(work)
-
-
 # ---- the table ------------------------------------------------------------------------------------------------
 
 SLEEPERS = "a trio task that only sleeps"
@@ -223,7 +217,6 @@ SLEEPERS = "a trio task that only sleeps"
 WHO = {
     "a task actor per job": lambda: trio.run(actors),
     "a trio task per job": lambda: trio.run(trio_tasks),
-    "the same, no collector": lambda: without_collector(trio_tasks),
     "an asyncio task per job": lambda: asyncio.run(asyncio_tasks()),
     SLEEPERS: lambda: trio.run(sleepers),
 }
