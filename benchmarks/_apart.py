@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def figures(script: str, *words: str) -> list[float]:
     """Run a script in a process of its own; return what it reports."""
     done = subprocess.run([sys.executable, script, *words], check=True, capture_output=True, text=True)
-    found: list[float] = json.loads(done.stdout)
+    found: list[float] = json.loads(done.stdout.splitlines()[-1])  # logs come before
     return found
 
 

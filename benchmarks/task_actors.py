@@ -20,6 +20,7 @@ from _table import print_heading, print_table
 from trio.testing import wait_all_tasks_blocked
 
 from flytower.actors.node import Node, NodeConfig, open_node
+from flytower.cli.serve import collect_less_often
 from flytower.connectors.base import AsyncConnectorBase
 from flytower.connectors.policy import Policy
 from flytower.connectors.registry import Registry
@@ -34,6 +35,8 @@ from flytower.protocol.generated.flyteidl.core import TaskLog, TaskTemplate
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import NoReturn
+
+    from flytower.actors.ledger.store import Store
 
 JOBS = 50_000
 PERIOD = 5.0  # seconds between two polls of a job: 10,000 polls a second
@@ -84,11 +87,11 @@ class BenchConnector(AsyncConnectorBase):
         """Do nothing."""
 
 
-def node_with(connector: BenchConnector, jobs: int) -> Any:
+def node_with(connector: BenchConnector, jobs: int, store: Store | None = None) -> Any:
     """Open a node without sockets."""
     registry = Registry()
     registry.register(connector)
-    return open_node(NodeConfig(registry, port=None, metrics_port=None, tasks=jobs + 1))
+    return open_node(NodeConfig(registry, port=None, metrics_port=None, tasks=jobs + 1, store=store))
 
 
 async def create(node: Node, numbers: Sequence[int]) -> list[bytes]:
@@ -132,6 +135,7 @@ async def rates(connector: BenchConnector, sleep: Callable[[float], Awaitable[An
 
 async def actors() -> NoReturn:
     """Report both rates, and bytes for each task."""
+    collect_less_often()  # as the server does
     connector = BenchConnector(PERIOD)
     async with node_with(connector, JOBS) as node:
         gc.collect()
@@ -145,23 +149,23 @@ async def actors() -> NoReturn:
         report([*await rates(connector, trio.sleep), weight])
 
 
-async def trio_tasks() -> NoReturn:
+async def trio_tasks(period: float = PERIOD) -> NoReturn:
     """Report the same of a bare trio task for each job."""
-    connector = BenchConnector(PERIOD)
+    connector = BenchConnector(period)
 
     async def job(number: int) -> None:
         meta = JobMeta(job=f"s3://bench/{number}/0")
-        await trio.sleep(random.random() * PERIOD)
+        await trio.sleep(random.random() * period)
         while True:
             await connector.get(meta)
-            await trio.sleep(PERIOD * (0.95 + random.random() / 10))
+            await trio.sleep(period * (0.95 + random.random() / 10))
 
     gc.collect()
     before = resident()
     async with trio.open_nursery() as nursery:
         for number in range(JOBS):
             nursery.start_soon(job, number)
-        await trio.sleep(PERIOD)
+        await trio.sleep(period)
         gc.collect()
         weight = (resident() - before) / JOBS
         report([*await rates(connector, trio.sleep), weight])
@@ -184,9 +188,9 @@ async def sleepers() -> NoReturn:
         report([(resident() - before) / JOBS])
 
 
-async def asyncio_tasks() -> NoReturn:
+async def asyncio_tasks(period: float = PERIOD) -> NoReturn:
     """Report the same of a bare asyncio task for each job."""
-    connector = BenchConnector(PERIOD)
+    connector = BenchConnector(period)
 
     async def get(_meta: JobMeta) -> Resource:
         connector.polls += 1
@@ -196,15 +200,15 @@ async def asyncio_tasks() -> NoReturn:
 
     async def job(number: int) -> None:
         meta = JobMeta(job=f"s3://bench/{number}/0")
-        await asyncio.sleep(random.random() * PERIOD)
+        await asyncio.sleep(random.random() * period)
         while True:
             await get(meta)
-            await asyncio.sleep(PERIOD * (0.95 + random.random() / 10))
+            await asyncio.sleep(period * (0.95 + random.random() / 10))
 
     gc.collect()
     before = resident()
     _jobs = [asyncio.ensure_future(job(number)) for number in range(JOBS)]  # asyncio itself holds them weakly
-    await asyncio.sleep(PERIOD)
+    await asyncio.sleep(period)
     gc.collect()
     weight = (resident() - before) / JOBS
     report([*await rates(connector, asyncio.sleep), weight])
