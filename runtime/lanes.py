@@ -82,7 +82,8 @@ class Lane:
         name: What `Call.lane` says.
         limit: Calls that run at a time. It has to be at least the rate of calls times how long one takes.
         queue_limit: Calls that wait; more are refused with `LaneFull`.
-        foreground: Says whether somebody waits for an answer, and turns of the loop should be short.
+        foreground: Says whether somebody waits for an answer, and turns of the loop should be short; is told of calls
+            that could have been done, and were left over.
     """
 
     def __init__(
@@ -195,6 +196,11 @@ class Lane:
     def least_share(self, now: float) -> float:
         """Return the seconds of a turn that a worker may take in any case."""
         return QUIET_SHARE if self.foreground.is_quiet(now) else TURN_SHARE
+
+    def share_spent(self, now: float) -> None:
+        """Note that a worker has done its share of a turn: what still waits could have been done as well."""
+        if self.queue:
+            self.foreground.fell_behind(now)
 
     @property
     def wanted(self) -> int:

@@ -121,7 +121,8 @@ class Timers:
 
     Args:
         tick: Seconds; an instant is rounded up to a multiple of it.
-        foreground: Says whether somebody asks.
+        foreground: Says whether somebody asks, and whether calls pile up. What has come due waits better here, in
+            a few bytes, than as a call in a queue: no more than `least` then come due in a turn.
         busy: How many come due in a turn of the loop while somebody does.
         quiet: And while nobody does.
     """
@@ -236,7 +237,8 @@ class Timers:
         """Go through one batch of due timers; return whether there may be more."""
         self._turns += 1
         pace = self._quiet if self.foreground.is_quiet(now) else self._busy
-        for _ in range(pace.batch(len(self._due))):
+        batch = pace.least if self.foreground.is_behind(now) else pace.batch(len(self._due))
+        for _ in range(batch):
             if not self._due and not self._take_due(now):
                 return False
             owner = self._due.pop()

@@ -121,6 +121,7 @@ class Worker:
                     break
                 enough = enough or began + max(self._share, lane.least_share(now))
                 if perf_counter() >= enough:
+                    lane.share_spent(now)
                     break
 
     def _begin(self, run: Callable[[], Awaitable[object]]) -> tuple[Coroutine[Any, Any, object] | None, Any]:

@@ -145,6 +145,20 @@ async def test_of_a_long_backlog_more_comes_due_in_a_turn_but_never_more_than_th
     assert len(log) == 2 * pace.most * pace.turns
 
 
+async def test_while_calls_pile_up_no_more_than_the_least_comes_due_in_a_turn(
+    log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
+) -> None:
+    """What waits as a timer takes a few bytes, and a thousand as a call in a queue."""
+    foreground = Foreground()
+    fired_in = due_at_once(timers := Timers(foreground=foreground), 3 * QUIET.most, log)
+    async with new_bench.running(timers):
+        await trio.sleep(0.999)
+        foreground.fell_behind(trio.current_time())
+        await trio.sleep(1)
+    assert set(fired_in.values()) == {QUIET.least}
+    assert len(log) == 3 * QUIET.most
+
+
 async def test_an_owner_may_set_its_timer_again_for_now_without_starving_the_others(
     log: list[tuple[object, float]], new_bench: Any, autojump_clock: MockClock
 ) -> None:

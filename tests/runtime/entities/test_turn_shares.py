@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from flytower.runtime import workers
-from flytower.runtime.foreground import Foreground
+from flytower.runtime.entity import Call, Wake, Woke
+from flytower.runtime.foreground import BEHIND_SECONDS, Foreground
 from flytower.runtime.lanes import Lane
+from flytower.runtime.timers import QUIET, Timers
 from flytower.runtime.workers import LONGEST_SHARE, QUIET_SHARE, TURN_SHARE
 from tests.runtime.entities.office import Office, open_lane
 from tests.runtime.entities.turns import Turns
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 ALWAYS, NEVER = math.inf, -math.inf
 """When somebody was answered last, for `Foreground`."""
@@ -26,16 +32,17 @@ CALL_SECONDS = 2.0**-14
 class CallClock(trio.abc.Instrument):
     """A clock that only moves when a call or, once each turn, somebody else takes his time."""
 
-    def __init__(self, others_take: float) -> None:
+    def __init__(self, others_take: float, call_takes: float = CALL_SECONDS) -> None:
         self.now = 0.0
         self.calls = [0]  # by turn
         self._others_take = others_take
+        self._call_takes = call_takes
 
     def __call__(self) -> float:
         return self.now
 
     async def call(self) -> None:
-        self.now += CALL_SECONDS
+        self.now += self._call_takes
         self.calls[-1] += 1
 
     def after_io_wait(self, timeout: float) -> None:
@@ -70,6 +77,41 @@ async def test_calls_take_as_long_in_a_turn_as_others_have_taken_between_two_bou
     first, *others, _ = filter(None, clock.calls)
     assert first == math.ceil(least / CALL_SECONDS), "others have taken nothing yet that it knows of"
     assert set(others) == {math.ceil(share / CALL_SECONDS)}
+
+
+@pytest.mark.parametrize("left", [0, 1])
+async def test_timers_hear_of_calls_that_are_left_to_the_next_turn(monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    lane, clock = Lane("polls", 1), CallClock(0.0)
+    office = Office(lane)
+    monkeypatch.setattr(workers, "perf_counter", clock)
+    async with open_lane(lane):
+        for tag in range(math.ceil(QUIET_SHARE / CALL_SECONDS) + left):
+            office.submit(tag, clock.call)
+        await wait_all_tasks_blocked()
+        assert lane.foreground.is_behind(trio.current_time()) == bool(left)
+        assert not lane.foreground.is_behind(trio.current_time() + 2 * BEHIND_SECONDS)
+
+
+async def test_what_is_due_at_once_waits_in_the_calendar_and_not_as_calls_in_a_queue(
+    monkeypatch: pytest.MonkeyPatch, new_bench: Any, autojump_clock: MockClock
+) -> None:
+    """After the first batch no more comes due in a turn than is polled in it."""
+    lane, clock, waiting = Lane("polls", 1), CallClock(0.0, QUIET_SHARE / (QUIET.least + 1)), []
+
+    async def poll() -> None:
+        waiting.append(len(lane.queue))
+        await clock.call()
+
+    monkeypatch.setattr(workers, "perf_counter", clock)
+    timers = Timers(foreground=lane.foreground)
+    bench = new_bench(timers=timers, lanes=[lane])
+    bench.behaviour.reactions[Woke] = lambda _state, _message: bench.Do((Call("polls", "poll", poll, 60.0),))
+    async with bench.running(timers), bench.run():
+        for key in range(10 * QUIET.most):
+            bench.host.start(key, "", [Wake(1.0)])
+        await trio.sleep(2)
+    assert len(waiting) == 10 * QUIET.most
+    assert max(waiting) <= QUIET.most + QUIET.least
 
 
 @pytest.mark.parametrize(
