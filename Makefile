@@ -50,7 +50,7 @@ check: $(STAMP)  ## Lint, types, generated code, the wheel, its imports and its 
 test-all: $(STAMP)  ## Run the tests on every supported Python that is at hand.
 	PYTHON=$(BIN)/python scripts/test_all.sh
 
-bench: $(STAMP)  ## Print the benchmarks' tables; needs h2load (Debian: nghttp2-client). Nine minutes.
+bench: $(STAMP)  ## Print the benchmarks' tables; needs h2load (Debian: nghttp2-client). Eight minutes.
 	for script in actors task_actors poll_capacity poll_floor lives read_path under_polls loop_delay start flytekit_server; do \
 	    $(BIN)/python benchmarks/$$script.py || exit 1; done
 
