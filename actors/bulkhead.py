@@ -9,7 +9,7 @@ BURST_SECONDS = 1.0
 
 
 ROUNDING = 0.001
-"""Seconds. What is left of a respite when it has been waited for is no wait."""
+"""Seconds. What is left of a respite when it has been waited for is no wait, and what rounding adds to one no more."""
 
 
 class CircuitOpen(RetryLater):

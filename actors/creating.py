@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flytower.actors.answers import own_resource
+from flytower.actors.bulkhead import ROUNDING
 from flytower.actors.events import Forget, Invoke, Name
 from flytower.actors.failures import NOT_MADE, FailureKind
 from flytower.actors.identity import encode_reference
@@ -145,7 +146,7 @@ def create_refused(task: Task, event: CreateFailed, now: float) -> Step:
         return _try_later(task, failure, now)
     if task.wish:
         return _never_created(task)
-    if failure.kind is FailureKind.SPARED and failure.after <= task.policy.create_timeout:
+    if failure.kind is FailureKind.SPARED and failure.after <= task.policy.create_timeout + ROUNDING:
         return _wait_for_welcome(task, failure, now)
     return _not_created(task, failure.text, _refusal(task, failure))
 

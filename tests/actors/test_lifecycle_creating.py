@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from flytower.actors.events import (
@@ -319,6 +321,16 @@ def test_a_create_that_the_external_system_does_not_want_yet_waits_and_its_calle
     life.send(CreateFailed(failure(FailureKind.SPARED, after=5.0)))
     assert life.send(DUE, after=5.0).invoked == ["create"], "again, if it has been told so again"
     assert life.send(RAISED).stage is Stage.FINISHED, "this was its first real attempt"
+
+
+def test_a_wait_that_rounding_makes_longer_than_a_create_may_take_is_none_too_long() -> None:
+    """(30.7 + 20.0) - 30.7 is more than 20.0."""
+    life = creating()
+    life.create()
+    life.send(
+        CreateFailed(failure(FailureKind.SPARED, after=math.nextafter(life.task.policy.create_timeout, math.inf)))
+    )
+    assert (life.over, life.stage) == (False, Stage.CREATING)
 
 
 def test_one_that_is_deleted_meanwhile_is_never_made() -> None:

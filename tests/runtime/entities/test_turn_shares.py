@@ -95,7 +95,7 @@ async def test_timers_hear_of_calls_that_are_left_to_the_next_turn(monkeypatch: 
 async def test_what_is_due_at_once_waits_in_the_calendar_and_not_as_calls_in_a_queue(
     monkeypatch: pytest.MonkeyPatch, new_bench: Any, autojump_clock: MockClock
 ) -> None:
-    """After the first batch no more comes due in a turn than is polled in it."""
+    """After a first batch, or two, no more comes due in a turn than is polled in it."""
     lane, clock, waiting = Lane("polls", 1), CallClock(0.0, QUIET_SHARE / (QUIET.least + 1)), []
 
     async def poll() -> None:
@@ -111,7 +111,7 @@ async def test_what_is_due_at_once_waits_in_the_calendar_and_not_as_calls_in_a_q
             bench.host.start(key, "", [Wake(1.0)])
         await trio.sleep(2)
     assert len(waiting) == 10 * QUIET.most
-    assert max(waiting) <= QUIET.most + QUIET.least
+    assert max(waiting) < 2 * QUIET.most
 
 
 @pytest.mark.parametrize(
