@@ -31,6 +31,10 @@ log = structlog.get_logger(__name__)
 TICK = 0.010
 """Seconds. Timers are at most this late: nothing to a poll of a remote job, and it bounds how often the loop wakes."""
 
+LATEST = 1.0
+"""Seconds that timers may wait while calls pile up, which some would only add to: not all of them are for such calls. A
+provisional answer, for one, is due two seconds before flytepropeller gives a create up."""
+
 PRUNE_ABOVE = 1_000
 """Ticks left over from cancelled timers that may stay in the heap before a rebuild can be worth it; trio keeps as many
 of its own."""
@@ -122,7 +126,7 @@ class Timers:
     Args:
         tick: Seconds; an instant is rounded up to a multiple of it.
         foreground: Says whether somebody asks, and whether calls pile up. What has come due waits better here, in
-            a few bytes, than as a call in a queue: no more than `least` then come due in a turn.
+            a few bytes, than as a call in a queue: no more than `least` then come due in a turn, until `LATEST`.
         busy: How many come due in a turn of the loop while somebody does.
         quiet: And while nobody does.
     """
@@ -236,15 +240,19 @@ class Timers:
     def _fire_batch(self, now: float) -> bool:
         """Go through one batch of due timers; return whether there may be more."""
         self._turns += 1
-        pace = self._quiet if self.foreground.is_quiet(now) else self._busy
-        batch = pace.least if self.foreground.is_behind(now) else pace.batch(len(self._due))
-        for _ in range(batch):
+        for _ in range(self._batch(now)):
             if not self._due and not self._take_due(now):
                 return False
             owner = self._due.pop()
             if owner.timer == self._due_tick:
                 self._fire(owner, now)
         return True
+
+    def _batch(self, now: float) -> int:
+        """Return how many may come due in this turn."""
+        pace = self._quiet if self.foreground.is_quiet(now) else self._busy
+        waits = self.foreground.is_behind(now) and now - self._due_tick * self._tick < LATEST
+        return pace.least if waits else pace.batch(len(self._due))
 
     def _take_due(self, now: float) -> bool:
         """Take the bucket of the first tick that is over, if there is one."""
