@@ -1,4 +1,4 @@
-"""What stalls flytekit's server, done to both: the same connectors, side by side. Three quarters of a minute.
+"""What stalls flytekit's server, done to both: the same connectors, side by side. Half a minute.
 
 What starts and memory cost is in start.py.
 """

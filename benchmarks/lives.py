@@ -1,4 +1,4 @@
-"""A task's whole life, from its create to the last read, as the number of tasks grows. About a minute.
+"""A task's whole life, from its create to the last read, as the number of tasks grows. Half a minute.
 
 Task actors in one process without a socket, see `task_actors.py`. The cost of a task should not grow with their number.
 """

@@ -25,6 +25,7 @@ from task_actors import (
     asyncio_tasks,
     rates,
     trio_tasks,
+    without_collector,
 )
 
 from flytower.connectors.bound import Bound
@@ -83,12 +84,6 @@ def asked(connector: BenchConnector) -> Callable[[bytes], Awaitable[object]]:
     """Return the call that asks the connector, with metadata that is there already, and encodes nothing."""
     meta = JobMeta(job="s3://bench/0/0")
     return lambda _: connector.get(meta)
-
-
-def without_collector(work: Callable[[], Awaitable[NoReturn]]) -> NoReturn:
-    """Run it without the garbage collector, which takes most of the time of bare trio tasks."""
-    gc.disable()
-    trio.run(work)
 
 
 TRIO = "a trio task per job, no collector"

@@ -1,4 +1,4 @@
-"""From the start of a server's process to its first answer, beside flytekit's, and where that time goes. A minute.
+"""From the start of a server's process to its first answer, beside flytekit's, and where that time goes. Half a minute.
 
 The machine is never as quiet as one would like: the best of some starts is what a start takes, and CPU seconds are what
 it takes of the machine. What each is made of is measured as processes that import so much and no more.

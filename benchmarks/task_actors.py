@@ -214,6 +214,12 @@ async def asyncio_tasks(period: float = PERIOD) -> NoReturn:
     report([*await rates(connector, asyncio.sleep), weight])
 
 
+def without_collector(work: Callable[[], Awaitable[NoReturn]]) -> NoReturn:
+    """Run it without the garbage collector, which takes most of the time of bare trio tasks."""
+    gc.disable()
+    trio.run(work)
+
+
 # ---- the table ------------------------------------------------------------------------------------------------
 
 SLEEPERS = "a trio task that only sleeps"

@@ -80,7 +80,9 @@ async def test_calls_take_as_long_in_a_turn_as_others_have_taken_between_two_bou
 
 
 @pytest.mark.parametrize("left", [0, 1])
-async def test_timers_hear_of_calls_that_are_left_to_the_next_turn(monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+async def test_timers_hear_of_calls_that_are_left_to_the_next_turn(
+    monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock, left: int
+) -> None:
     lane, clock = Lane("polls", 1), CallClock(0.0)
     office = Office(lane)
     monkeypatch.setattr(workers, "perf_counter", clock)
