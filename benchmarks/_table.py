@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def print_heading(what: str) -> None:
-    """Print what is measured, when, and on what."""
+    """Print what is measured, when, of which commit, and on what."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     load = os.getloadavg()[0]
-    print(f"{what}\n{now}, Python {platform.python_version()}, {_processor()}, {os.cpu_count()} CPUs, load {load:.1f}")
+    machine = f"Python {platform.python_version()}, {_processor()}, {os.cpu_count()} CPUs, load {load:.1f}"
+    print(f"{what}\n{now}, {_commit()}, {machine}")
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -35,6 +37,15 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _commit() -> str:
+    """Return what is measured; "-dirty" when it was changed since that commit."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return f"commit {subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()}"
+    except (OSError, subprocess.CalledProcessError):
+        return "no commit"
 
 
 def _processor() -> str:
